@@ -1,0 +1,2 @@
+//! The `clipbase` command.
+fn main() {}

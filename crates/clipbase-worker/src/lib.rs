@@ -1,0 +1,1 @@
+//! Claims clip jobs and runs them.
