@@ -1,10 +1,36 @@
-//! clipbase: the durable data layer for video-clip jobs.
+//! clipbase: the durable data layer for video-clip jobs on Supabase Postgres and Supabase Storage.
+//!
+//! Start with a [`Clipbase`]: it hands out the repositories.
+//!
+//! | what | where |
+//! |---|---|
+//! | create, read, change, move and delete jobs | [`Clipbase::jobs`] |
+//! | what a worker does under a lease | [`Clipbase::leases`] |
+//! | the log of each job | [`Clipbase::events`] |
+//! | objects, by typed keys | [`Clipbase::storage`] |
+//! | expiry and deletions | [`Clipbase::cleanup`] |
+//! | the schema | [`migrate`] |
 
+mod clipbase;
+
+pub mod cleanup;
+pub mod db;
 pub mod error;
+pub mod events;
 pub mod ids;
+pub mod inspect;
+mod installation;
+pub mod job;
+pub mod jobs;
+pub mod leases;
+pub mod migrate;
 pub mod status;
 pub mod storage;
+pub mod transitions;
 
+pub use clipbase::{Backoff, Clipbase, Retention, Settings};
+pub use db::{DatabaseConfig, DatabaseMode};
 pub use error::{Cause, Code, Error, Result, ServiceResult};
 pub use ids::{EventId, InstallationId, JobId, WorkerId};
+pub use job::{Change, ClipRange, Cursor, Job, JobPatch, NewJob, Priority, Source};
 pub use status::JobStatus;

@@ -35,6 +35,33 @@ impl Bucket {
     }
 }
 
+/// The end of a source's name: 1 to 16 ASCII letters and digits, so that it can never lead elsewhere.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct SourceExtension(String);
+
+impl SourceExtension {
+    /// Checks an extension and keeps its case.
+    ///
+    /// # Errors
+    /// `INVALID_INPUT` when it is not 1 to 16 ASCII letters and digits.
+    pub fn new(extension: &str) -> Result<Self> {
+        let fits = (1..=EXTENSION_BYTES_MAX).contains(&extension.len())
+            && extension.bytes().all(|b| b.is_ascii_alphanumeric());
+        if !fits {
+            return Err(Error::invalid(
+                "extension",
+                "must be 1 to 16 letters or digits, as in mp4",
+            ));
+        }
+        Ok(Self(extension.to_owned()))
+    }
+
+    /// Returns the extension without a dot.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
 /// The key of an object that clipbase may write. It cannot be built with a path that leaves its job's
 /// folder.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -43,8 +70,8 @@ pub enum StorageKey {
     Source {
         /// The job that owns the object.
         job: JobId,
-        /// 1 to 16 ASCII letters and digits; lower-case in keys made here.
-        extension: String,
+        /// What the file's name ends with; lower-case in keys made here.
+        extension: SourceExtension,
     },
     /// `results/{job}/clip.mp4`, or `results/{job}/{lease}/clip.mp4` from the second lease on.
     ResultVideo {
@@ -77,17 +104,9 @@ impl StorageKey {
 
     /// As [`StorageKey::source`], for a key that another client wrote: it keeps the case.
     fn source_as_written(job: JobId, extension: &str) -> Result<Self> {
-        let fits = (1..=EXTENSION_BYTES_MAX).contains(&extension.len())
-            && extension.bytes().all(|b| b.is_ascii_alphanumeric());
-        if !fits {
-            return Err(Error::invalid(
-                "extension",
-                "must be 1 to 16 letters or digits, as in mp4",
-            ));
-        }
         Ok(Self::Source {
             job,
-            extension: extension.to_owned(),
+            extension: SourceExtension::new(extension)?,
         })
     }
 
@@ -113,7 +132,7 @@ impl StorageKey {
     /// Returns the path inside the bucket: the key without its first segment.
     pub fn path(&self) -> String {
         match self {
-            Self::Source { job, extension } => format!("{job}/source.{extension}"),
+            Self::Source { job, extension } => format!("{job}/source.{}", extension.as_str()),
             Self::ResultVideo { job, lease } => result_path(*job, *lease, "clip.mp4"),
             Self::ResultSrt { job, lease } => result_path(*job, *lease, "clip.srt"),
             Self::InstallationMarker(_) => MARKER_PATH.to_owned(),
@@ -268,7 +287,7 @@ mod tests {
         fn every_key_parses_back(lease in 1..i32::MAX, extension in "[A-Za-z0-9]{1,16}") {
             let job = JobId::new();
             for key in [
-                StorageKey::Source { job, extension: extension.clone() },
+                StorageKey::Source { job, extension: SourceExtension::new(&extension).unwrap() },
                 StorageKey::result_video(job, lease),
                 StorageKey::result_srt(job, lease),
                 StorageKey::InstallationMarker(Bucket::Sources),

@@ -1,0 +1,151 @@
+//! The handle that everything starts from: one database, one storage, one set of rules.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::OnceCell;
+
+use crate::cleanup::Cleanup;
+use crate::db::{Database, DatabaseConfig};
+use crate::error::{Error, Result};
+use crate::events::JobEvents;
+use crate::inspect::Inspect;
+use crate::jobs::Jobs;
+use crate::leases::{LEASE_TTL, Leases};
+use crate::storage::Storage;
+
+/// How long ended jobs are kept, unless a job says itself when it expires.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Retention {
+    /// Of a done job and its results; `None` keeps them.
+    pub done: Option<Duration>,
+    /// Of a failed job; `None` keeps it.
+    pub failed: Option<Duration>,
+}
+
+impl Default for Retention {
+    /// Seven days for both.
+    fn default() -> Self {
+        let week = Some(Duration::from_secs(7 * 24 * 60 * 60));
+        Self { done: week, failed: week }
+    }
+}
+
+/// How long a job waits before its next attempt: anywhere between at once and `base`, then twice as long for
+/// each attempt, up to `cap` (exponential with full jitter).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Backoff {
+    /// The bound after the first attempt.
+    pub base: Duration,
+    /// The bound after many.
+    pub cap: Duration,
+}
+
+impl Default for Backoff {
+    /// 5 seconds, up to 5 minutes.
+    fn default() -> Self {
+        Self { base: Duration::from_secs(5), cap: Duration::from_secs(300) }
+    }
+}
+
+/// The rules that the repositories apply.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// How long ended jobs are kept.
+    pub retention: Retention,
+    /// How long a job waits after a failed attempt.
+    pub backoff: Backoff,
+    /// How long a worker of the seed, which writes only `last_heartbeat_at`, is believed to be alive.
+    pub lease_ttl: Duration,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self { retention: Retention::default(), backoff: Backoff::default(), lease_ttl: LEASE_TTL }
+    }
+}
+
+/// What the repositories share.
+pub(crate) struct Inner {
+    pub(crate) database: Database,
+    pub(crate) storage: Arc<dyn Storage>,
+    pub(crate) settings: Settings,
+    /// Set once database and storage were seen to belong together.
+    pub(crate) installation: OnceCell<()>,
+}
+
+impl fmt::Debug for Inner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Clipbase").field("database", &self.database).finish_non_exhaustive()
+    }
+}
+
+/// A database and a storage that belong together. Cheap to clone; give each task its own.
+#[derive(Clone, Debug)]
+pub struct Clipbase {
+    inner: Arc<Inner>,
+}
+
+impl Clipbase {
+    /// Connects lazily: the first call makes the first connection.
+    ///
+    /// # Errors
+    /// `CONFIG_INVALID` when TLS cannot be set up.
+    pub fn new(
+        config: &DatabaseConfig,
+        storage: Arc<dyn Storage>,
+        settings: Settings,
+    ) -> Result<Self> {
+        if settings.backoff.base > settings.backoff.cap {
+            return Err(Error::invalid("backoff", "must not start above its cap"));
+        }
+        let database = Database::new(config)?;
+        let installation = OnceCell::new();
+        Ok(Self { inner: Arc::new(Inner { database, storage, settings, installation }) })
+    }
+
+    /// Jobs: create, get, update, list, transition, cancel, retry, delete, stats.
+    pub fn jobs(&self) -> Jobs<'_> {
+        Jobs::new(&self.inner)
+    }
+
+    /// The log of each job.
+    pub fn events(&self) -> JobEvents<'_> {
+        JobEvents::new(&self.inner)
+    }
+
+    /// What a worker does with a job.
+    pub fn leases(&self) -> Leases<'_> {
+        Leases::new(&self.inner)
+    }
+
+    /// Expiry and the outbox of deletions.
+    pub fn cleanup(&self) -> Cleanup<'_> {
+        Cleanup::new(&self.inner)
+    }
+
+    /// What an operator asks of a database.
+    pub fn inspect(&self) -> Inspect<'_> {
+        Inspect::new(&self.inner)
+    }
+
+    /// The object storage.
+    pub fn storage(&self) -> &Arc<dyn Storage> {
+        &self.inner.storage
+    }
+
+    /// The database, for transactions of your own.
+    pub fn database(&self) -> &Database {
+        &self.inner.database
+    }
+
+    /// The rules in force.
+    pub fn settings(&self) -> &Settings {
+        &self.inner.settings
+    }
+
+    pub(crate) fn inner(&self) -> &Inner {
+        &self.inner
+    }
+}

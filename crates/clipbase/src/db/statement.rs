@@ -1,0 +1,74 @@
+//! Typed statements: every piece of SQL that the library runs, declared once.
+//!
+//! A statement carries what PostgreSQL would answer if it were asked to describe it. That lets it run in one
+//! round trip without being prepared, and lets a test (and `clipbase doctor`) compare the declaration with a
+//! real database.
+
+use tokio_postgres::types::Type;
+
+/// A piece of SQL with the types of its parameters and columns.
+#[derive(Debug)]
+pub struct Statement {
+    /// `module.method`: the label of logs, metrics and plans, and the first line of the SQL.
+    pub name: &'static str,
+    /// The text. Its first line is the name as a comment.
+    pub sql: &'static str,
+    /// The types of `$1`, `$2`, …: built-in ones only, so that the driver never looks one up.
+    pub params: &'static [Type],
+    /// The columns of the answer, in order.
+    pub columns: &'static [Column],
+}
+
+/// A column of an answer.
+#[derive(Debug)]
+pub struct Column {
+    /// Its name.
+    pub name: &'static str,
+    /// Its type, built-in.
+    pub kind: Type,
+    /// Whether the column that it comes from may be null.
+    pub nullable: bool,
+}
+
+/// Shorthand for a column that is never null.
+pub(crate) const fn always(name: &'static str, kind: Type) -> Column {
+    Column { name, kind, nullable: false }
+}
+
+/// Shorthand for a column that may be null.
+pub(crate) const fn maybe(name: &'static str, kind: Type) -> Column {
+    Column { name, kind, nullable: true }
+}
+
+/// Every statement of the library, by module.
+pub fn all() -> impl Iterator<Item = &'static Statement> {
+    [
+        crate::jobs::STATEMENTS,
+        crate::events::STATEMENTS,
+        crate::leases::STATEMENTS,
+        crate::cleanup::STATEMENTS,
+        crate::installation::STATEMENTS,
+        crate::inspect::STATEMENTS,
+    ]
+    .into_iter()
+    .flatten()
+    .copied()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    #[test]
+    fn names_are_unique_and_stand_on_the_first_line() {
+        let mut names = HashSet::new();
+        for statement in all() {
+            assert!(names.insert(statement.name), "{} stands twice", statement.name);
+            let first = statement.sql.lines().next().unwrap();
+            assert_eq!(first, format!("-- {}", statement.name));
+        }
+        assert!(!names.is_empty());
+    }
+}

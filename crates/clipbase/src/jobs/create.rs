@@ -1,0 +1,324 @@
+//! Making jobs, with their first event, in one statement.
+
+use jiff::Timestamp;
+use serde_json::Value;
+use tokio_postgres::types::Type;
+use uuid::Uuid;
+
+use super::Jobs;
+use super::idempotency::{Created, Idempotency, fingerprint};
+use super::row::{Reader, job_column_types, job_columns, read_job};
+use crate::db::{Param, Statement, rows_in};
+use crate::error::{Code, Error, Result};
+use crate::ids::JobId;
+use crate::job::{Job, NewJob};
+
+/// The most jobs that one call of `create_many` makes.
+pub const CREATE_MANY_MAX: usize = 5_000;
+
+/// How often a create is repeated while the job of a concurrent twin is not yet visible.
+const TWIN_RETRIES_MAX: u32 = 5;
+
+// An upload that was announced (`storage_deletions`, reason upload_unused) is adopted: from here on the
+// job owns it. One that is about to lapse is refused, since the clean-up may already be removing it.
+pub(super) static CREATE: Statement = Statement {
+    name: "jobs.create",
+    sql: concat!(
+        "-- jobs.create
+WITH usable AS (
+    SELECT NOT EXISTS (SELECT FROM public.storage_deletions
+                        WHERE object_key = $5 AND next_attempt_at < now() + interval '5 minutes') AS ok
+),
+request AS (
+    INSERT INTO public.job_idempotency AS known (scope, key, fingerprint, job_id, expires_at)
+    SELECT $18, $19, $20, $1, now() + make_interval(secs => $21)
+      FROM usable WHERE usable.ok AND $19 IS NOT NULL
+    ON CONFLICT (scope, key) DO UPDATE
+       SET fingerprint = EXCLUDED.fingerprint, job_id = EXCLUDED.job_id, expires_at = EXCLUDED.expires_at
+     WHERE known.expires_at <= now()
+    RETURNING job_id
+),
+created AS (
+    INSERT INTO public.jobs
+        (id, priority, shard, source_type, source_key, source_url, start_sec, end_sec, start_ms, end_ms,
+         with_subtitles, burn_subtitles, subtitle_lang, max_attempts, run_at, expires_at, event_seq)
+    SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, coalesce($15, now()), $16, 1
+      FROM usable WHERE usable.ok AND ($19 IS NULL OR EXISTS (SELECT FROM request))
+    RETURNING *
+),
+recorded AS (
+    INSERT INTO public.job_events (job_id, seq, type, data)
+    SELECT id, 1, 'created',
+           coalesce($17, '{}'::jsonb) || '{\"by\": \"client\", \"set\": {\"status\": \"queued\"}}'::jsonb
+      FROM created
+),
+adopted AS (
+    DELETE FROM public.storage_deletions WHERE object_key = $5 AND EXISTS (SELECT FROM created)
+)
+SELECT true AS is_new, NULL::bytea AS fingerprint, ",
+        job_columns!("created."),
+        "
+  FROM created
+UNION ALL
+SELECT false, known.fingerprint, ",
+        job_columns!("job."),
+        "
+  FROM public.job_idempotency AS known
+  JOIN public.jobs AS job ON job.id = known.job_id
+ WHERE known.scope = $18 AND known.key = $19 AND NOT EXISTS (SELECT FROM created)"
+    ),
+    params: &[
+        Type::UUID,
+        Type::TEXT,
+        Type::INT4,
+        Type::TEXT,
+        Type::TEXT,
+        Type::TEXT,
+        Type::INT4,
+        Type::INT4,
+        Type::INT8,
+        Type::INT8,
+        Type::BOOL,
+        Type::BOOL,
+        Type::TEXT,
+        Type::INT4,
+        Type::TIMESTAMPTZ,
+        Type::TIMESTAMPTZ,
+        Type::JSONB,
+        Type::TEXT,
+        Type::TEXT,
+        Type::BYTEA,
+        Type::FLOAT8,
+    ],
+    columns: job_column_types!(always("is_new", Type::BOOL), maybe("fingerprint", Type::BYTEA)),
+};
+
+pub(super) static CREATE_MANY: Statement = Statement {
+    name: "jobs.create_many",
+    sql: "-- jobs.create_many
+WITH input AS (
+    SELECT * FROM unnest($1::uuid[], $2::text[], $3::int4[], $4::text[], $5::text[], $6::text[], $7::int8[],
+                         $8::int8[], $9::bool[], $10::bool[], $11::text[], $12::int4[], $13::timestamptz[],
+                         $14::timestamptz[], $15::jsonb[])
+        AS job (id, priority, shard, source_type, source_key, source_url, start_ms, end_ms,
+                with_subtitles, burn_subtitles, subtitle_lang, max_attempts, run_at, expires_at, data)
+),
+usable AS (
+    SELECT NOT EXISTS (SELECT FROM public.storage_deletions
+                        WHERE object_key = ANY ($5) AND next_attempt_at < now() + interval '5 minutes') AS ok
+),
+created AS (
+    INSERT INTO public.jobs
+        (id, priority, shard, source_type, source_key, source_url, start_sec, end_sec, start_ms, end_ms,
+         with_subtitles, burn_subtitles, subtitle_lang, max_attempts, run_at, expires_at, event_seq)
+    SELECT id, priority, shard, source_type, source_key, source_url, start_ms / 1000, (end_ms + 999) / 1000,
+           start_ms, end_ms, with_subtitles, burn_subtitles, subtitle_lang, max_attempts,
+           coalesce(run_at, now()), expires_at, 1
+      FROM input, usable WHERE usable.ok
+    RETURNING id
+),
+recorded AS (
+    INSERT INTO public.job_events (job_id, seq, type, data)
+    SELECT id, 1, 'created',
+           coalesce(data, '{}'::jsonb) || '{\"by\": \"client\", \"set\": {\"status\": \"queued\"}}'::jsonb
+      FROM input, usable WHERE usable.ok
+),
+adopted AS (
+    DELETE FROM public.storage_deletions WHERE object_key = ANY ($5) AND (SELECT ok FROM usable)
+)
+SELECT id FROM created",
+    params: &[
+        Type::UUID_ARRAY,
+        Type::TEXT_ARRAY,
+        Type::INT4_ARRAY,
+        Type::TEXT_ARRAY,
+        Type::TEXT_ARRAY,
+        Type::TEXT_ARRAY,
+        Type::INT8_ARRAY,
+        Type::INT8_ARRAY,
+        Type::BOOL_ARRAY,
+        Type::BOOL_ARRAY,
+        Type::TEXT_ARRAY,
+        Type::INT4_ARRAY,
+        Type::TIMESTAMPTZ_ARRAY,
+        Type::TIMESTAMPTZ_ARRAY,
+        Type::JSONB_ARRAY,
+    ],
+    columns: &[crate::db::statement::always("id", Type::UUID)],
+};
+
+impl Jobs<'_> {
+    /// Creates a job and its `created` event.
+    ///
+    /// # Errors
+    /// `INVALID_INPUT`; `DB_CONFLICT` when a job with this id exists; `STORAGE_NOT_FOUND` when the upload's
+    /// announcement has lapsed.
+    pub async fn create(&self, job: &NewJob) -> Result<Job> {
+        job.check()?;
+        with_params(job, None, async |params| self.database().rows(&CREATE, params).await)
+            .await?
+            .first()
+            .map(|row| read_job(Reader::new(row).skip(2)))
+            .unwrap_or_else(|| Err(lapsed()))
+    }
+
+    /// As [`Jobs::create`], in a transaction of the caller's, which commits or takes back both.
+    ///
+    /// # Errors
+    /// As [`Jobs::create`].
+    pub async fn create_in(
+        &self,
+        transaction: &tokio_postgres::Transaction<'_>,
+        job: &NewJob,
+    ) -> Result<Job> {
+        job.check()?;
+        with_params(job, None, async |params| rows_in(transaction, &CREATE, params).await)
+            .await?
+            .first()
+            .map(|row| read_job(Reader::new(row).skip(2)))
+            .unwrap_or_else(|| Err(lapsed()))
+    }
+
+    /// Creates a job once: the same key with the same request answers with the job that it made before.
+    ///
+    /// # Errors
+    /// As [`Jobs::create`], and `IDEMPOTENCY_CONFLICT` when the key was used for another request.
+    pub async fn create_once(&self, job: &NewJob, request: &Idempotency) -> Result<Created> {
+        job.check()?;
+        request.check()?;
+        for _ in 0..=TWIN_RETRIES_MAX {
+            let rows = with_params(job, Some(request), async |params| {
+                self.database().rows(&CREATE, params).await
+            })
+            .await?;
+            // Nothing: a twin has committed since this statement's snapshot was taken. The next one sees it.
+            let Some(row) = rows.first() else { continue };
+            let mut reader = Reader::new(row);
+            let is_new: bool = reader.take()?;
+            let known: Option<Vec<u8>> = reader.take()?;
+            if known.is_some_and(|known| known != fingerprint(job)) {
+                return Err(Error::IdempotencyConflict);
+            }
+            let job = read_job(reader)?;
+            return Ok(if is_new { Created::New(job) } else { Created::Existing(job) });
+        }
+        Err(lapsed())
+    }
+
+    /// Creates up to [`CREATE_MANY_MAX`] jobs with their events: all of them or none.
+    ///
+    /// # Errors
+    /// As [`Jobs::create`].
+    pub async fn create_many(&self, jobs: &[NewJob]) -> Result<Vec<JobId>> {
+        if jobs.len() > CREATE_MANY_MAX {
+            return Err(Error::invalid("jobs", "must be at most 5000 a call"));
+        }
+        if jobs.is_empty() {
+            return Ok(Vec::new());
+        }
+        jobs.iter().try_for_each(NewJob::check)?;
+        let all = Columns::of(jobs);
+        let rows = self.database().rows(&CREATE_MANY, &all.params()).await?;
+        if rows.len() != jobs.len() {
+            return Err(lapsed());
+        }
+        Ok(jobs.iter().map(|job| job.id).collect())
+    }
+}
+
+fn lapsed() -> Error {
+    Error::failed(Code::StorageNotFound, "the upload has lapsed; upload the source again")
+}
+
+async fn with_params<T>(
+    job: &NewJob,
+    request: Option<&Idempotency>,
+    run: impl AsyncFnOnce(&[Param<'_>]) -> Result<T>,
+) -> Result<T> {
+    let print = request.map(|_| fingerprint(job));
+    run(&[
+        &job.id.as_uuid(),
+        &job.priority.as_str(),
+        &job.shard,
+        &job.source.kind(),
+        &job.source.key(),
+        &job.source.url(),
+        &job.range.start_sec(),
+        &job.range.end_sec(),
+        &job.range.start_ms(),
+        &job.range.end_ms(),
+        &job.with_subtitles,
+        &job.burn_subtitles,
+        &job.subtitle_lang,
+        &job.max_attempts,
+        &job.run_at,
+        &job.expires_at,
+        &job.event_data,
+        &request.map(|request| request.scope.as_str()),
+        &request.map(|request| request.key.as_str()),
+        &print,
+        &request.map(|request| request.ttl.as_secs_f64()),
+    ])
+    .await
+}
+
+/// Jobs turned on their side: an array a column.
+struct Columns<'a> {
+    ids: Vec<Uuid>,
+    priorities: Vec<&'a str>,
+    shards: Vec<i32>,
+    kinds: Vec<&'a str>,
+    keys: Vec<Option<String>>,
+    urls: Vec<Option<&'a str>>,
+    starts: Vec<i64>,
+    ends: Vec<i64>,
+    with_subtitles: Vec<bool>,
+    burn_subtitles: Vec<bool>,
+    languages: Vec<&'a str>,
+    max_attempts: Vec<i32>,
+    run_at: Vec<Option<Timestamp>>,
+    expires_at: Vec<Option<Timestamp>>,
+    data: Vec<Option<&'a Value>>,
+}
+
+impl<'a> Columns<'a> {
+    fn of(jobs: &'a [NewJob]) -> Self {
+        Self {
+            ids: jobs.iter().map(|job| job.id.as_uuid()).collect(),
+            priorities: jobs.iter().map(|job| job.priority.as_str()).collect(),
+            shards: jobs.iter().map(|job| job.shard).collect(),
+            kinds: jobs.iter().map(|job| job.source.kind()).collect(),
+            keys: jobs.iter().map(|job| job.source.key()).collect(),
+            urls: jobs.iter().map(|job| job.source.url()).collect(),
+            starts: jobs.iter().map(|job| job.range.start_ms()).collect(),
+            ends: jobs.iter().map(|job| job.range.end_ms()).collect(),
+            with_subtitles: jobs.iter().map(|job| job.with_subtitles).collect(),
+            burn_subtitles: jobs.iter().map(|job| job.burn_subtitles).collect(),
+            languages: jobs.iter().map(|job| job.subtitle_lang.as_str()).collect(),
+            max_attempts: jobs.iter().map(|job| job.max_attempts).collect(),
+            run_at: jobs.iter().map(|job| job.run_at).collect(),
+            expires_at: jobs.iter().map(|job| job.expires_at).collect(),
+            data: jobs.iter().map(|job| job.event_data.as_ref()).collect(),
+        }
+    }
+
+    fn params(&self) -> [Param<'_>; 15] {
+        [
+            &self.ids,
+            &self.priorities,
+            &self.shards,
+            &self.kinds,
+            &self.keys,
+            &self.urls,
+            &self.starts,
+            &self.ends,
+            &self.with_subtitles,
+            &self.burn_subtitles,
+            &self.languages,
+            &self.max_attempts,
+            &self.run_at,
+            &self.expires_at,
+            &self.data,
+        ]
+    }
+}

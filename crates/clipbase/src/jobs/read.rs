@@ -1,0 +1,93 @@
+//! Reading jobs: one by its id, many by their status.
+
+use jiff::Timestamp;
+use tokio_postgres::types::Type;
+use uuid::Uuid;
+
+use super::Jobs;
+use super::row::{Reader, job_column_types, job_columns, read_job};
+use crate::db::Statement;
+use crate::error::{Error, Result};
+use crate::ids::JobId;
+use crate::job::{Cursor, Job};
+use crate::status::JobStatus;
+
+/// The most jobs on one page.
+pub const LIST_MAX: u32 = 1_000;
+
+/// A part of a list, and where the next part starts.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Page {
+    /// The jobs, newest first.
+    pub jobs: Vec<Job>,
+    /// Pass this to read on; `None` at the end.
+    pub next: Option<Cursor>,
+}
+
+pub(super) static GET: Statement = Statement {
+    name: "jobs.get",
+    sql: concat!("-- jobs.get\nSELECT ", job_columns!(""), "\n  FROM public.jobs\n WHERE id = $1"),
+    params: &[Type::UUID],
+    columns: job_column_types!(),
+};
+
+pub(super) static LIST_BY_STATUS: Statement = Statement {
+    name: "jobs.list_by_status",
+    sql: concat!(
+        "-- jobs.list_by_status\nSELECT ",
+        job_columns!("job."),
+        "
+  FROM public.jobs AS job
+ WHERE job.status = $1::text::public.job_status
+   AND (job.created_at, job.id) < (coalesce($2::timestamptz, 'infinity'), $3)
+ ORDER BY job.created_at DESC, job.id DESC
+ LIMIT $4"
+    ),
+    params: &[Type::TEXT, Type::TIMESTAMPTZ, Type::UUID, Type::INT8],
+    columns: job_column_types!(),
+};
+
+impl Jobs<'_> {
+    /// Returns the job, or `None`.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn get(&self, id: JobId) -> Result<Option<Job>> {
+        let rows = self.database().rows(&GET, &[&id.as_uuid()]).await?;
+        rows.first().map(|row| read_job(Reader::new(row))).transpose()
+    }
+
+    /// Lists jobs of one status, newest first, from `after` on. A page costs the same wherever it lies.
+    ///
+    /// # Errors
+    /// `INVALID_INPUT` when `limit` is not 1 to [`LIST_MAX`].
+    pub async fn list_by_status(
+        &self,
+        status: JobStatus,
+        limit: u32,
+        after: Option<Cursor>,
+    ) -> Result<Page> {
+        if !(1..=LIST_MAX).contains(&limit) {
+            return Err(Error::invalid("limit", "must be 1 to 1000"));
+        }
+        let created_at: Option<Timestamp> = after.map(|cursor| cursor.created_at);
+        let id = after.map_or(Uuid::max(), |cursor| cursor.id.as_uuid());
+        // One row more than asked for tells whether there is a next page.
+        let fetch = i64::from(limit) + 1;
+        let rows = self
+            .database()
+            .rows(&LIST_BY_STATUS, &[&status.as_str(), &created_at, &id, &fetch])
+            .await?;
+        let more = rows.len() > limit as usize;
+        let jobs: Vec<Job> = rows
+            .iter()
+            .take(limit as usize)
+            .map(|row| read_job(Reader::new(row)))
+            .collect::<Result<_>>()?;
+        let next = jobs
+            .last()
+            .filter(|_| more)
+            .map(|job| Cursor { created_at: job.created_at, id: job.id });
+        Ok(Page { jobs, next })
+    }
+}

@@ -1,0 +1,393 @@
+//! Objects in memory, for tests: the same promises as the real backends, and faults on demand.
+//!
+//! Owns nothing outside itself. It is never a production backend: everything is lost with the value, and
+//! objects are held whole.
+//!
+//! ```
+//! use clipbase::storage::{MemoryStorage, Operation, Storage, StorageKey, byte_stream};
+//! use clipbase::{Code, JobId, Result};
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<()> {
+//! let storage = MemoryStorage::new();
+//! storage.ensure_buckets().await?;
+//! storage.fail_next(Operation::UploadStream, Code::StorageQuota);
+//!
+//! let key = StorageKey::result_srt(JobId::new(), 1);
+//! let full = storage.upload_stream(byte_stream("1"), 1, &key).await.unwrap_err();
+//! assert_eq!(full.code(), Code::StorageQuota);
+//! storage.upload_stream(byte_stream("1"), 1, &key).await?;
+//! assert_eq!(storage.calls(Operation::UploadStream), 2);
+//! # Ok(())
+//! # }
+//! ```
+
+mod script;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::ops::Bound;
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::{Bytes, BytesMut};
+use futures_util::StreamExt;
+use jiff::Timestamp;
+use uuid::Uuid;
+
+use self::script::{Fault, Script};
+use super::atomic::write_file;
+use super::links::UPLOAD_LINK_TTL;
+use super::objects::{check_key_count, check_limit, timestamp, wall_clock};
+use super::{
+    Bucket, ByteStream, ListCursor, ListPage, ListedObject, ObjectInfo, Operation, Removal,
+    RemoveOutcome, SMALL_OBJECT_BYTES_MAX, SignOptions, SignedUrl, Storage, StorageKey,
+    byte_stream,
+};
+use crate::error::{Cause, Code, Result};
+
+/// Object storage in memory. Clones share their objects, faults and counts.
+#[derive(Clone, Default)]
+pub struct MemoryStorage {
+    state: Arc<Mutex<State>>,
+}
+
+#[derive(Default)]
+struct State {
+    buckets: BTreeMap<Bucket, BTreeMap<String, Object>>,
+    script: Script,
+}
+
+#[derive(Clone)]
+struct Object {
+    content: Bytes,
+    updated_at: Timestamp,
+}
+
+impl MemoryStorage {
+    /// An empty storage without buckets.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Makes the next call of this operation fail before it does anything. Calls add up.
+    pub fn fail_next(&self, operation: Operation, code: Code) {
+        self.state().script.add(operation, Fault::Refused(code));
+    }
+
+    /// Makes the next call of this operation do its work and fail all the same, as when the answer is
+    /// lost on the way. Calls add up.
+    pub fn fail_next_answer(&self, operation: Operation, code: Code) {
+        self.state().script.add(operation, Fault::AnswerLost(code));
+    }
+
+    /// Makes the next removal of this key, among others that succeed, answer `Failed`. Calls add up.
+    pub fn fail_next_removal_of(&self, key: &StorageKey, code: Code) {
+        self.state().script.add_removal(key, code);
+    }
+
+    /// Stores an object of any path, as another client of the same bucket might.
+    ///
+    /// # Errors
+    /// `STORAGE_UNAVAILABLE` before the buckets are made.
+    pub fn put_foreign(
+        &self,
+        bucket: Bucket,
+        path: impl Into<String>,
+        content: impl Into<Bytes>,
+    ) -> Result<()> {
+        let mut state = self.state();
+        let objects = state.bucket(Operation::UploadStream, bucket)?;
+        objects.insert(path.into(), Object::new(content.into()));
+        Ok(())
+    }
+
+    /// Returns how often an operation was called, failures included.
+    pub fn calls(&self, operation: Operation) -> u64 {
+        self.state().script.calls(operation)
+    }
+
+    /// Returns how many objects there are in both buckets.
+    pub fn object_count(&self) -> usize {
+        self.state().buckets.values().map(BTreeMap::len).sum()
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        // A test that panicked while it held the lock has failed already.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Counts a call, applies its fault, and runs it in one step that nobody sees half of.
+    fn run<T>(
+        &self,
+        operation: Operation,
+        work: impl FnOnce(&mut State) -> Result<T>,
+    ) -> Result<T> {
+        let mut state = self.state();
+        let fault = state.script.called(operation);
+        let refusal = |code| operation.failed_as(code, Cause::new("scripted"));
+        match fault {
+            None => work(&mut state),
+            Some(Fault::Refused(code)) => Err(refusal(code)),
+            Some(Fault::AnswerLost(code)) => work(&mut state).and_then(|_| Err(refusal(code))),
+        }
+    }
+
+    fn put(&self, operation: Operation, key: &StorageKey, content: Result<Bytes>) -> Result<()> {
+        self.run(operation, |state| {
+            let objects = state.bucket(operation, key.bucket())?;
+            objects.insert(key.path(), Object::new(content?));
+            Ok(())
+        })
+    }
+
+    fn get(&self, operation: Operation, key: &StorageKey) -> Result<Bytes> {
+        self.run(operation, |state| {
+            let object = state.object(operation, key)?;
+            Ok(object.content)
+        })
+    }
+}
+
+impl State {
+    fn bucket(
+        &mut self,
+        operation: Operation,
+        bucket: Bucket,
+    ) -> Result<&mut BTreeMap<String, Object>> {
+        self.buckets.get_mut(&bucket).ok_or_else(|| {
+            operation.failed_as(Code::StorageUnavailable, Cause::new("no such bucket"))
+        })
+    }
+
+    fn object(&mut self, operation: Operation, key: &StorageKey) -> Result<Object> {
+        self.bucket(operation, key.bucket())?
+            .get(&key.path())
+            .cloned()
+            .ok_or_else(|| operation.missing())
+    }
+}
+
+impl Object {
+    fn new(content: Bytes) -> Self {
+        Self {
+            content,
+            updated_at: timestamp(wall_clock()),
+        }
+    }
+}
+
+impl fmt::Debug for MemoryStorage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MemoryStorage").finish_non_exhaustive()
+    }
+}
+
+#[async_trait]
+impl Storage for MemoryStorage {
+    async fn ensure_buckets(&self) -> Result<()> {
+        self.run(Operation::EnsureBuckets, |state| {
+            for bucket in Bucket::ALL {
+                state.buckets.entry(bucket).or_default();
+            }
+            Ok(())
+        })
+    }
+
+    async fn upload(&self, from: &Path, key: &StorageKey) -> Result<()> {
+        let operation = Operation::Upload;
+        let content = tokio::fs::read(from)
+            .await
+            .map(Bytes::from)
+            .map_err(|e| operation.io(&e));
+        self.put(operation, key, content)
+    }
+
+    async fn upload_stream(
+        &self,
+        content: ByteStream,
+        length: u64,
+        key: &StorageKey,
+    ) -> Result<()> {
+        let content = collect_exactly(content, length).await;
+        self.put(Operation::UploadStream, key, content)
+    }
+
+    async fn download(&self, key: &StorageKey, to: &Path) -> Result<()> {
+        let operation = Operation::Download;
+        let content = self.get(operation, key)?;
+        let length = content.len() as u64;
+        write_file(operation, byte_stream(content), length, to).await
+    }
+
+    async fn read_small(&self, key: &StorageKey) -> Result<Bytes> {
+        let operation = Operation::ReadSmall;
+        let content = self.get(operation, key)?;
+        if content.len() as u64 > SMALL_OBJECT_BYTES_MAX {
+            return Err(operation.failed(Cause::new("larger than a small object")));
+        }
+        Ok(content)
+    }
+
+    async fn sign(&self, key: &StorageKey, options: &SignOptions) -> Result<SignedUrl> {
+        self.run(Operation::Sign, |state| {
+            state.object(Operation::Sign, key)?;
+            Ok(link(key, options.ttl.as_duration()))
+        })
+    }
+
+    async fn sign_upload(&self, key: &StorageKey) -> Result<SignedUrl> {
+        self.run(Operation::SignUpload, |state| {
+            state.bucket(Operation::SignUpload, key.bucket())?;
+            Ok(link(key, UPLOAD_LINK_TTL))
+        })
+    }
+
+    async fn info(&self, key: &StorageKey) -> Result<Option<ObjectInfo>> {
+        self.run(Operation::Info, |state| {
+            let objects = state.bucket(Operation::Info, key.bucket())?;
+            Ok(objects.get(&key.path()).map(|object| ObjectInfo {
+                size: object.content.len() as u64,
+                content_type: key.content_type().into(),
+                updated_at: object.updated_at,
+            }))
+        })
+    }
+
+    async fn list(
+        &self,
+        bucket: Bucket,
+        after: Option<&ListCursor>,
+        limit: usize,
+    ) -> Result<ListPage> {
+        check_limit(limit)?;
+        self.run(Operation::List, |state| {
+            let objects = state.bucket(Operation::List, bucket)?;
+            let start = after.map_or(Bound::Unbounded, |cursor| Bound::Excluded(cursor.as_str()));
+            let mut rest = objects.range::<str, _>((start, Bound::Unbounded));
+            let page: Vec<_> = rest
+                .by_ref()
+                .take(limit)
+                .map(|(path, object)| ListedObject {
+                    path: path.clone(),
+                    size: object.content.len() as u64,
+                    updated_at: object.updated_at,
+                })
+                .collect();
+            let next = match page.last() {
+                Some(last) if rest.next().is_some() => Some(ListCursor::new(last.path.clone())),
+                _ => None,
+            };
+            Ok(ListPage {
+                objects: page,
+                next,
+            })
+        })
+    }
+
+    async fn copy(&self, from: &StorageKey, to: &StorageKey) -> Result<()> {
+        self.run(Operation::Copy, |state| {
+            let object = state.object(Operation::Copy, from)?;
+            let target = state.bucket(Operation::Copy, to.bucket())?;
+            target.insert(to.path(), Object::new(object.content));
+            Ok(())
+        })
+    }
+
+    async fn remove(&self, keys: &[StorageKey]) -> Result<Vec<Removal>> {
+        check_key_count(keys)?;
+        self.run(Operation::Remove, |state| {
+            let mut removals = Vec::with_capacity(keys.len());
+            for key in keys {
+                let fault = state.script.removed(key);
+                let objects = state.bucket(Operation::Remove, key.bucket())?;
+                let outcome = match fault {
+                    Some(code) => RemoveOutcome::Failed(
+                        Operation::Remove.failed_as(code, Cause::new("scripted")),
+                    ),
+                    None if objects.remove(&key.path()).is_some() => RemoveOutcome::Removed,
+                    None => RemoveOutcome::Missing,
+                };
+                removals.push(Removal {
+                    key: key.clone(),
+                    outcome,
+                });
+            }
+            Ok(removals)
+        })
+    }
+}
+
+fn link(key: &StorageKey, lifetime: Duration) -> SignedUrl {
+    let token = Uuid::new_v4().simple();
+    SignedUrl::new(format!("memory:///{key}?token={token}"), lifetime)
+}
+
+async fn collect_exactly(mut content: ByteStream, length: u64) -> Result<Bytes> {
+    let operation = Operation::UploadStream;
+    let mut collected = BytesMut::new();
+    while let Some(piece) = content.next().await {
+        let piece = piece.map_err(|e| operation.failed(Cause::io(&e)))?;
+        collected.extend_from_slice(&piece);
+        if collected.len() as u64 > length {
+            return Err(operation.failed(Cause::new("stream longer than declared")));
+        }
+    }
+    if collected.len() as u64 == length {
+        Ok(collected.freeze())
+    } else {
+        Err(operation.failed(Cause::new("stream shorter than declared")))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::JobId;
+
+    async fn storage() -> (MemoryStorage, StorageKey) {
+        let storage = MemoryStorage::new();
+        storage.ensure_buckets().await.unwrap();
+        (storage, StorageKey::result_video(JobId::new(), 1))
+    }
+
+    #[tokio::test]
+    async fn a_lost_answer_leaves_its_effect() {
+        let (storage, key) = storage().await;
+        storage.fail_next_answer(Operation::UploadStream, Code::StorageUnavailable);
+        let lost = storage.upload_stream(byte_stream("x"), 1, &key).await;
+        assert_eq!(lost.unwrap_err().code(), Code::StorageUnavailable);
+        assert_eq!(storage.object_count(), 1);
+    }
+
+    #[tokio::test]
+    async fn one_key_of_a_bulk_removal_can_fail() {
+        let (storage, key) = storage().await;
+        let other = StorageKey::result_srt(JobId::new(), 1);
+        storage
+            .upload_stream(byte_stream("x"), 1, &key)
+            .await
+            .unwrap();
+        storage.fail_next_removal_of(&key, Code::StorageRemoveFailed);
+        let outcomes = storage.remove(&[key.clone(), other]).await.unwrap();
+        assert!(matches!(outcomes[0].outcome, RemoveOutcome::Failed(_)));
+        assert!(matches!(outcomes[1].outcome, RemoveOutcome::Missing));
+        let again = storage.remove(&[key]).await.unwrap();
+        assert!(matches!(again[0].outcome, RemoveOutcome::Removed));
+    }
+
+    #[tokio::test]
+    async fn faults_come_in_order_and_only_to_their_operation() {
+        let (storage, key) = storage().await;
+        storage.fail_next(Operation::Info, Code::StorageUnavailable);
+        storage.fail_next(Operation::Info, Code::StorageDownloadFailed);
+        storage.sign_upload(&key).await.unwrap();
+        for code in [Code::StorageUnavailable, Code::StorageDownloadFailed] {
+            assert_eq!(storage.info(&key).await.unwrap_err().code(), code);
+        }
+        assert_eq!(storage.info(&key).await.unwrap(), None);
+        assert_eq!(storage.calls(Operation::Info), 3);
+    }
+}

@@ -1,0 +1,11 @@
+//! The integration tests of the library, in one binary.
+
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test and what helps it fail by panicking"
+)]
+
+mod storage;
