@@ -28,7 +28,10 @@ impl Default for Retention {
     /// Seven days for both.
     fn default() -> Self {
         let week = Some(Duration::from_secs(7 * 24 * 60 * 60));
-        Self { done: week, failed: week }
+        Self {
+            done: week,
+            failed: week,
+        }
     }
 }
 
@@ -45,7 +48,10 @@ pub struct Backoff {
 impl Default for Backoff {
     /// 5 seconds, up to 5 minutes.
     fn default() -> Self {
-        Self { base: Duration::from_secs(5), cap: Duration::from_secs(300) }
+        Self {
+            base: Duration::from_secs(5),
+            cap: Duration::from_secs(300),
+        }
     }
 }
 
@@ -62,7 +68,11 @@ pub struct Settings {
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { retention: Retention::default(), backoff: Backoff::default(), lease_ttl: LEASE_TTL }
+        Self {
+            retention: Retention::default(),
+            backoff: Backoff::default(),
+            lease_ttl: LEASE_TTL,
+        }
     }
 }
 
@@ -77,7 +87,9 @@ pub(crate) struct Inner {
 
 impl fmt::Debug for Inner {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Clipbase").field("database", &self.database).finish_non_exhaustive()
+        f.debug_struct("Clipbase")
+            .field("database", &self.database)
+            .finish_non_exhaustive()
     }
 }
 
@@ -102,7 +114,14 @@ impl Clipbase {
         }
         let database = Database::new(config)?;
         let installation = OnceCell::new();
-        Ok(Self { inner: Arc::new(Inner { database, storage, settings, installation }) })
+        Ok(Self {
+            inner: Arc::new(Inner {
+                database,
+                storage,
+                settings,
+                installation,
+            }),
+        })
     }
 
     /// Jobs: create, get, update, list, transition, cancel, retry, delete, stats.

@@ -81,7 +81,7 @@ codes! {
     StorageUploadFailed = "STORAGE_UPLOAD_FAILED", 502, false;
     /// The object could not be read.
     StorageDownloadFailed = "STORAGE_DOWNLOAD_FAILED", 502, false;
-    /// A link could not be signed, or a signature does not hold.
+    /// A link could not be signed.
     StorageSignFailed = "STORAGE_SIGN_FAILED", 502, false;
     /// The object could not be removed.
     StorageRemoveFailed = "STORAGE_REMOVE_FAILED", 502, false;
@@ -91,7 +91,7 @@ codes! {
     StorageQuota = "STORAGE_QUOTA", 507, false;
     /// No valid credential came with the request.
     Unauthenticated = "UNAUTHENTICATED", 401, false;
-    /// The credential does not allow this.
+    /// The credential, or the signature of a link, does not allow this.
     Forbidden = "FORBIDDEN", 403, false;
     /// Too many requests; try again later.
     RateLimited = "RATE_LIMITED", 429, true;

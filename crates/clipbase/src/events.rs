@@ -161,7 +161,9 @@ impl<'a> JobEvents<'a> {
             .await?;
         Reader::new(rows.first().ok_or(Error::NotFound { what: "job" })?)
             .take::<Option<i32>>()?
-            .ok_or(Error::EventLimit { limit: EVENTS_PER_JOB_MAX })
+            .ok_or(Error::EventLimit {
+                limit: EVENTS_PER_JOB_MAX,
+            })
     }
 
     /// Lists a job's events in order, from after number `after` on (0 for all). Empty for an absent job.
@@ -170,9 +172,13 @@ impl<'a> JobEvents<'a> {
     /// `INVALID_INPUT` when `limit` is not 1 to [`EVENTS_LIST_MAX`].
     pub async fn list(&self, job: JobId, after: i32, limit: u32) -> Result<Vec<JobEvent>> {
         check_limit(limit)?;
-        let rows =
-            self.database().rows(&LIST, &[&job.as_uuid(), &after, &i64::from(limit)]).await?;
-        rows.iter().map(|row| read_event(&mut Reader::new(row))).collect()
+        let rows = self
+            .database()
+            .rows(&LIST, &[&job.as_uuid(), &after, &i64::from(limit)])
+            .await?;
+        rows.iter()
+            .map(|row| read_event(&mut Reader::new(row)))
+            .collect()
     }
 
     /// Reads on after number `after`, and tells whether the log has ended. Returns at once; ask again after
@@ -182,8 +188,10 @@ impl<'a> JobEvents<'a> {
     /// `NOT_FOUND` when the job does not exist (any more); `INVALID_INPUT` for the limit.
     pub async fn after(&self, job: JobId, after: i32, limit: u32) -> Result<Followed> {
         check_limit(limit)?;
-        let rows =
-            self.database().rows(&FOLLOW, &[&job.as_uuid(), &after, &i64::from(limit)]).await?;
+        let rows = self
+            .database()
+            .rows(&FOLLOW, &[&job.as_uuid(), &after, &i64::from(limit)])
+            .await?;
         let mut reader = Reader::new(rows.first().ok_or(Error::NotFound { what: "job" })?);
         let status: JobStatus = reader.parse()?;
         let (progress, last) = (reader.take()?, reader.take::<i32>()?);
@@ -195,12 +203,24 @@ impl<'a> JobEvents<'a> {
             }
         }
         let read = events.last().map_or(after, |event: &JobEvent| event.seq);
-        Ok(Followed { events, status, progress, is_end: status.is_terminal() && read >= last })
+        Ok(Followed {
+            events,
+            status,
+            progress,
+            is_end: status.is_terminal() && read >= last,
+        })
     }
 
     /// Follows a job's log from after number `after` (0 for all of it) to the job's end.
     pub fn follow(&self, job: JobId, after: i32) -> Follower<'a> {
-        Follower { events: *self, job, after, interval: FOLLOW_INTERVAL, is_first: true, is_over: false }
+        Follower {
+            events: *self,
+            job,
+            after,
+            interval: FOLLOW_INTERVAL,
+            is_first: true,
+            is_over: false,
+        }
     }
 }
 
@@ -236,7 +256,10 @@ impl Follower<'_> {
             if !self.is_first {
                 tokio::time::sleep(self.interval).await;
             }
-            let page = self.events.after(self.job, self.after, EVENTS_LIST_MAX).await?;
+            let page = self
+                .events
+                .after(self.job, self.after, EVENTS_LIST_MAX)
+                .await?;
             // A full page: there is more already.
             self.is_first = page.events.len() == EVENTS_LIST_MAX as usize;
             self.is_over = page.is_end;
@@ -261,11 +284,16 @@ fn check_limit(limit: u32) -> Result<()> {
 /// Checks an event's type: 1 to 64 of letters, digits, `_`, `-`, `.` and `:`.
 pub(crate) fn check_event_type(kind: &str) -> Result<()> {
     let fits = (1..=EVENT_TYPE_BYTES_MAX).contains(&kind.len())
-        && kind.bytes().all(|b| b.is_ascii_alphanumeric() || b"_-.:".contains(&b));
+        && kind
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || b"_-.:".contains(&b));
     if fits {
         Ok(())
     } else {
-        Err(Error::invalid("type", "must be 1 to 64 letters, digits, _, -, . or :"))
+        Err(Error::invalid(
+            "type",
+            "must be 1 to 64 letters, digits, _, -, . or :",
+        ))
     }
 }
 

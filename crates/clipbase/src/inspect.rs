@@ -169,7 +169,10 @@ impl<'a> Inspect<'a> {
     pub async fn server(&self) -> Result<Server> {
         let rows = self.database().rows(&SERVER, &[]).await?;
         let mut reader = Reader::new(rows.first().ok_or(Error::NotFound { what: "server" })?);
-        Ok(Server { version: reader.take()?, oldest_transaction_secs: reader.take()? })
+        Ok(Server {
+            version: reader.take()?,
+            oldest_transaction_secs: reader.take()?,
+        })
     }
 
     /// Lists the shards that have queued jobs.
@@ -209,15 +212,26 @@ impl<'a> Inspect<'a> {
             return Err(Error::invalid("limit", "must be 1 to 1000"));
         }
         let after = after.map_or(Uuid::nil(), |id| id.as_uuid());
-        let rows = self.database().rows(&AUDIT, &[&after, &i64::from(limit)]).await?;
-        let mut page = AuditPage { audited: rows.len() as u64, problems: Vec::new(), next: None };
+        let rows = self
+            .database()
+            .rows(&AUDIT, &[&after, &i64::from(limit)])
+            .await?;
+        let mut page = AuditPage {
+            audited: rows.len() as u64,
+            problems: Vec::new(),
+            next: None,
+        };
         let is_full = rows.len() >= limit as usize;
         for row in &rows {
             let mut reader = Reader::new(row);
             let job = JobId::from_uuid(reader.take()?);
             let (actual, folded): (Value, Value) = (reader.take()?, reader.take()?);
             if !reader.take::<Option<bool>>()?.unwrap_or(false) {
-                page.problems.push(AuditProblem { job, row: actual, log: folded });
+                page.problems.push(AuditProblem {
+                    job,
+                    row: actual,
+                    log: folded,
+                });
             }
             page.next = is_full.then_some(job);
         }
@@ -237,8 +251,13 @@ impl<'a> Inspect<'a> {
             match client.prepare_typed(statement.sql, statement.params).await {
                 Ok(prepared) => drift.extend(differences(statement, &prepared)),
                 Err(error) => {
-                    let state = error.code().map_or("?", tokio_postgres::error::SqlState::code);
-                    drift.push(format!("{}: does not run here (SQLSTATE {state})", statement.name));
+                    let state = error
+                        .code()
+                        .map_or("?", tokio_postgres::error::SqlState::code);
+                    drift.push(format!(
+                        "{}: does not run here (SQLSTATE {state})",
+                        statement.name
+                    ));
                 }
             }
         }
@@ -249,12 +268,22 @@ impl<'a> Inspect<'a> {
 fn differences(statement: &Statement, prepared: &tokio_postgres::Statement) -> Vec<String> {
     let mut found = Vec::new();
     if prepared.params() != statement.params {
-        found.push(format!("{}: the parameters are {:?}", statement.name, prepared.params()));
+        found.push(format!(
+            "{}: the parameters are {:?}",
+            statement.name,
+            prepared.params()
+        ));
     }
-    let described: Vec<(&str, &Type)> =
-        prepared.columns().iter().map(|column| (column.name(), column.type_())).collect();
-    let declared: Vec<(&str, &Type)> =
-        statement.columns.iter().map(|Column { name, kind, .. }| (*name, kind)).collect();
+    let described: Vec<(&str, &Type)> = prepared
+        .columns()
+        .iter()
+        .map(|column| (column.name(), column.type_()))
+        .collect();
+    let declared: Vec<(&str, &Type)> = statement
+        .columns
+        .iter()
+        .map(|Column { name, kind, .. }| (*name, kind))
+        .collect();
     if described != declared {
         found.push(format!("{}: the columns are {described:?}", statement.name));
     }

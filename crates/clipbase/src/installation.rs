@@ -72,7 +72,10 @@ impl Clipbase {
             }
         }
         if installed.is_here.is_none() {
-            inner.database.rows(&ADOPT, &[&false, &installed.identity]).await?;
+            inner
+                .database
+                .rows(&ADOPT, &[&false, &installed.identity])
+                .await?;
         }
         Ok(())
     }
@@ -86,7 +89,10 @@ impl Clipbase {
         let inner = self.inner();
         inner.storage.ensure_buckets().await?;
         let installed = inner.read_installation().await?;
-        let rows = inner.database.rows(&ADOPT, &[&true, &installed.identity]).await?;
+        let rows = inner
+            .database
+            .rows(&ADOPT, &[&true, &installed.identity])
+            .await?;
         let row = rows.first().ok_or_else(missing)?;
         let id = InstallationId::from_uuid(Reader::new(row).take()?);
         for bucket in Bucket::ALL {
@@ -134,7 +140,11 @@ impl Inner {
         let id = InstallationId::from_uuid(reader.take()?);
         let known: Option<String> = reader.take()?;
         let identity: String = reader.take()?;
-        Ok(Installed { id, is_here: known.map(|known| known == identity), identity })
+        Ok(Installed {
+            id,
+            is_here: known.map(|known| known == identity),
+            identity,
+        })
     }
 
     async fn read_marker(&self, bucket: Bucket) -> Result<Option<InstallationId>> {
@@ -153,13 +163,18 @@ impl Inner {
         let key = StorageKey::InstallationMarker(bucket);
         let text = id.to_string();
         let size = text.len() as u64;
-        self.storage.upload_stream(byte_stream(text), size, &key).await?;
+        self.storage
+            .upload_stream(byte_stream(text), size, &key)
+            .await?;
         Ok(())
     }
 }
 
 fn missing() -> Error {
-    Error::failed(Code::SchemaMismatch, "the installation's row is missing; run `clipbase migrate`")
+    Error::failed(
+        Code::SchemaMismatch,
+        "the installation's row is missing; run `clipbase migrate`",
+    )
 }
 
 fn not_bootstrapped() -> Error {

@@ -109,13 +109,19 @@ impl ClipRange {
     }
 
     /// Returns the start in whole seconds, rounded down.
-    #[allow(clippy::cast_possible_truncation, reason = "bounded by RANGE_MILLIS_MAX")]
+    #[allow(
+        clippy::cast_possible_truncation,
+        reason = "bounded by RANGE_MILLIS_MAX"
+    )]
     pub const fn start_sec(self) -> i32 {
         (self.start_ms / 1000) as i32
     }
 
     /// Returns the end in whole seconds, rounded up.
-    #[allow(clippy::cast_possible_truncation, reason = "bounded by RANGE_MILLIS_MAX")]
+    #[allow(
+        clippy::cast_possible_truncation,
+        reason = "bounded by RANGE_MILLIS_MAX"
+    )]
     pub const fn end_sec(self) -> i32 {
         ((self.end_ms + 999) / 1000) as i32
     }
@@ -265,7 +271,10 @@ pub struct JobPatch {
 impl JobPatch {
     pub(crate) fn check(&self) -> Result<()> {
         if *self == Self::default() {
-            return Err(Error::invalid("patch", "changes nothing; set at least one field"));
+            return Err(Error::invalid(
+                "patch",
+                "changes nothing; set at least one field",
+            ));
         }
         self.shard.map_or(Ok(()), check_shard)?;
         self.max_attempts.map_or(Ok(()), check_attempts)?;
@@ -287,12 +296,19 @@ fn check_language(tag: &str) -> Result<()> {
     if fits {
         Ok(())
     } else {
-        Err(Error::invalid("subtitle_lang", "must be auto or a language tag such as en or pt-BR"))
+        Err(Error::invalid(
+            "subtitle_lang",
+            "must be auto or a language tag such as en or pt-BR",
+        ))
     }
 }
 
 fn check_shard(shard: i32) -> Result<()> {
-    if shard < 0 { Err(Error::invalid("shard", "must not be negative")) } else { Ok(()) }
+    if shard < 0 {
+        Err(Error::invalid("shard", "must not be negative"))
+    } else {
+        Ok(())
+    }
 }
 
 fn check_attempts(attempts: i32) -> Result<()> {
@@ -310,15 +326,24 @@ pub(crate) fn check_event_data(data: Option<&Value>) -> Result<()> {
     let Value::Object(map) = data else {
         return Err(Error::invalid("data", "must be a JSON object"));
     };
-    if let Some(key) = EVENT_KEYS_RESERVED.iter().find(|key| map.contains_key(**key)) {
-        return Err(Error::invalid("data", format!("must not use the key {key:?}: it is reserved")));
+    if let Some(key) = EVENT_KEYS_RESERVED
+        .iter()
+        .find(|key| map.contains_key(**key))
+    {
+        return Err(Error::invalid(
+            "data",
+            format!("must not use the key {key:?}: it is reserved"),
+        ));
     }
     let text = data.to_string();
     if text.len() > EVENT_DATA_BYTES_MAX {
         return Err(Error::invalid("data", "must be at most 8192 bytes of JSON"));
     }
     if text.contains("\\u0000") {
-        return Err(Error::invalid("data", "must not contain the character U+0000"));
+        return Err(Error::invalid(
+            "data",
+            "must not contain the character U+0000",
+        ));
     }
     Ok(())
 }
@@ -326,7 +351,10 @@ pub(crate) fn check_event_data(data: Option<&Value>) -> Result<()> {
 /// A job as the database holds it: the columns of `public.jobs`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
-#[allow(missing_docs, reason = "each field is the column of its name; docs/SCHEMA.md describes them")]
+#[allow(
+    missing_docs,
+    reason = "each field is the column of its name; docs/SCHEMA.md describes them"
+)]
 pub struct Job {
     pub id: JobId,
     pub status: JobStatus,
@@ -394,7 +422,12 @@ pub struct Cursor {
 
 impl fmt::Display for Cursor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}-{}", self.created_at.as_microsecond(), self.id.as_uuid().simple())
+        write!(
+            f,
+            "{}-{}",
+            self.created_at.as_microsecond(),
+            self.id.as_uuid().simple()
+        )
     }
 }
 
@@ -407,7 +440,10 @@ impl FromStr for Cursor {
         let micros: i64 = micros.parse().map_err(|_| refuse())?;
         let created_at = Timestamp::from_microsecond(micros).map_err(|_| refuse())?;
         let id = Uuid::try_parse(id).map_err(|_| refuse())?;
-        Ok(Self { created_at, id: JobId::from_uuid(id) })
+        Ok(Self {
+            created_at,
+            id: JobId::from_uuid(id),
+        })
     }
 }
 
@@ -441,7 +477,12 @@ mod tests {
 
     #[test]
     fn impossible_ranges_name_the_field() {
-        for (start, end, field) in [(-1, 5, "start"), (5, 5, "end"), (6, 5, "end"), (0, i64::MAX, "end")] {
+        for (start, end, field) in [
+            (-1, 5, "start"),
+            (5, 5, "end"),
+            (6, 5, "end"),
+            (0, i64::MAX, "end"),
+        ] {
             let error = ClipRange::from_millis(start, end).unwrap_err();
             assert!(error.to_string().starts_with(field), "{error}");
         }
@@ -451,11 +492,17 @@ mod tests {
     fn each_bad_field_is_named() {
         let cases: [(&str, fn(&mut NewJob)); 7] = [
             ("burn_subtitles", |job| job.burn_subtitles = true),
-            ("subtitle_lang", |job| job.subtitle_lang = "no language".into()),
+            ("subtitle_lang", |job| {
+                job.subtitle_lang = "no language".into()
+            }),
             ("shard", |job| job.shard = -1),
             ("max_attempts", |job| job.max_attempts = 0),
-            ("source_url", |job| job.source = Source::Youtube("file:///etc/passwd".into())),
-            ("source_key", |job| job.source = Source::Upload(StorageKey::result_video(job.id, 1))),
+            ("source_url", |job| {
+                job.source = Source::Youtube("file:///etc/passwd".into())
+            }),
+            ("source_key", |job| {
+                job.source = Source::Upload(StorageKey::result_video(job.id, 1))
+            }),
             ("data", |job| job.event_data = Some(json!({"set": {}}))),
         ];
         for (field, spoil) in cases {

@@ -61,7 +61,10 @@ pub const CORE: &[Migration] = migrations! { "core":
 impl Migration {
     /// Returns the SHA-256 of the file, in hexadecimal.
     pub fn checksum(&self) -> String {
-        Sha256::digest(self.sql).iter().map(|byte| format!("{byte:02x}")).collect()
+        Sha256::digest(self.sql)
+            .iter()
+            .map(|byte| format!("{byte:02x}"))
+            .collect()
     }
 
     /// Tells whether older binaries must not run once this is applied.
@@ -74,7 +77,10 @@ impl Migration {
     }
 
     fn has_header(&self, line: &str) -> bool {
-        self.sql.lines().take_while(|text| text.starts_with("--")).any(|text| text == line)
+        self.sql
+            .lines()
+            .take_while(|text| text.starts_with("--"))
+            .any(|text| text == line)
     }
 }
 
@@ -144,12 +150,17 @@ pub async fn status(config: &DatabaseConfig) -> Result<Vec<MigrationStatus>> {
             is_known: true,
         })
         .collect();
-    list.extend(applied.into_iter().filter(|row| !is_known(row)).map(|row| MigrationStatus {
-        version: row.version,
-        name: row.name,
-        is_applied: true,
-        is_known: false,
-    }));
+    list.extend(
+        applied
+            .into_iter()
+            .filter(|row| !is_known(row))
+            .map(|row| MigrationStatus {
+                version: row.version,
+                name: row.name,
+                is_applied: true,
+                is_known: false,
+            }),
+    );
     Ok(list)
 }
 
@@ -162,7 +173,9 @@ pub async fn check(config: &DatabaseConfig) -> Result<()> {
     let client = connect(config).await?;
     let applied = read_applied(&client).await?;
     check_applied(&applied)?;
-    let missing = CORE.iter().any(|known| applied.iter().all(|row| row.version != known.version));
+    let missing = CORE
+        .iter()
+        .any(|known| applied.iter().all(|row| row.version != known.version));
     if missing {
         return Err(Error::failed(
             Code::SchemaMismatch,
@@ -187,8 +200,9 @@ fn check_applied(applied: &[Applied]) -> Result<()> {
         ));
     }
     for known in CORE {
-        let changed =
-            applied.iter().any(|row| row.version == known.version && row.checksum != known.checksum());
+        let changed = applied
+            .iter()
+            .any(|row| row.version == known.version && row.checksum != known.checksum());
         if changed {
             return Err(Error::failed(
                 Code::SchemaMismatch,
@@ -226,14 +240,23 @@ SELECT version, name, checksum, is_breaking FROM public.clipbase_migrations ORDE
 /// Applies pending migrations up to the next that cannot be in a transaction, all in one transaction under
 /// the lock. Returns them, and whether nothing is left.
 async fn apply_batch(client: &mut Client, known: &[Migration]) -> Result<(Vec<Migration>, bool)> {
-    let transaction = client.transaction().await.map_err(|error| statement_error(&error))?;
+    let transaction = client
+        .transaction()
+        .await
+        .map_err(|error| statement_error(&error))?;
     let wait = format!(
         "SET LOCAL statement_timeout = 0; SET LOCAL lock_timeout = {}; SELECT pg_advisory_xact_lock({LOCK}); \
          SET LOCAL lock_timeout = '10s'; SET LOCAL client_min_messages = warning;",
         LOCK_WAIT.as_millis()
     );
-    transaction.batch_execute(&wait).await.map_err(|error| statement_error(&error))?;
-    transaction.batch_execute(BOOKS).await.map_err(|error| statement_error(&error))?;
+    transaction
+        .batch_execute(&wait)
+        .await
+        .map_err(|error| statement_error(&error))?;
+    transaction
+        .batch_execute(BOOKS)
+        .await
+        .map_err(|error| statement_error(&error))?;
     let applied = read_applied(transaction.client()).await?;
     check_applied(&applied)?;
     let pushed = read_pushed(transaction.client()).await?;
@@ -256,7 +279,10 @@ async fn apply_batch(client: &mut Client, known: &[Migration]) -> Result<(Vec<Mi
         }
         record(transaction.client(), migration).await?;
     }
-    transaction.commit().await.map_err(|error| statement_error(&error))?;
+    transaction
+        .commit()
+        .await
+        .map_err(|error| statement_error(&error))?;
     Ok((done, is_last))
 }
 
@@ -278,7 +304,10 @@ ALTER TABLE public.clipbase_migrations ENABLE ROW LEVEL SECURITY;";
 
 async fn read_pushed(client: &Client) -> Result<Vec<String>> {
     let rows = client
-        .query_typed("SELECT version FROM supabase_migrations.schema_migrations", &[])
+        .query_typed(
+            "SELECT version FROM supabase_migrations.schema_migrations",
+            &[],
+        )
         .await
         .map_err(|error| statement_error(&error))?;
     rows.iter()
@@ -337,11 +366,17 @@ async fn apply_outside_transaction(client: &Client, migration: &Migration) -> Re
             .query_typed("SELECT pg_try_advisory_lock($1)", &[(&LOCK, Type::INT8)])
             .await
             .map_err(|error| statement_error(&error))?;
-        if row.first().is_some_and(|row| row.try_get(0).unwrap_or(false)) {
+        if row
+            .first()
+            .is_some_and(|row| row.try_get(0).unwrap_or(false))
+        {
             break;
         }
         if started.elapsed() > LOCK_WAIT {
-            return Err(Error::failed(Code::DbTimeout, "another migration is still running"));
+            return Err(Error::failed(
+                Code::DbTimeout,
+                "another migration is still running",
+            ));
         }
         tokio::time::sleep(Duration::from_millis(200)).await;
     }
@@ -363,7 +398,11 @@ async fn apply_outside_transaction(client: &Client, migration: &Migration) -> Re
 fn migration_error(migration: &Migration, error: &tokio_postgres::Error) -> Error {
     let Migration { version, name, .. } = migration;
     match statement_error(error) {
-        Error::Failed { code, message, source } => Error::Failed {
+        Error::Failed {
+            code,
+            message,
+            source,
+        } => Error::Failed {
             code,
             message: format!("migration {version}_{name} was taken back: {message}").into(),
             source,
@@ -384,14 +423,21 @@ mod tests {
             .map(|entry| entry.unwrap().file_name().into_string().unwrap())
             .collect();
         files.sort();
-        let listed: Vec<String> =
-            CORE.iter().map(|m| format!("{}_{}.sql", m.version, m.name)).collect();
+        let listed: Vec<String> = CORE
+            .iter()
+            .map(|m| format!("{}_{}.sql", m.version, m.name))
+            .collect();
         assert_eq!(listed, files);
     }
 
     #[test]
     fn headers_are_read_from_the_first_comment_only() {
-        let migration = |sql| Migration { set: "core", version: "1", name: "x", sql };
+        let migration = |sql| Migration {
+            set: "core",
+            version: "1",
+            name: "x",
+            sql,
+        };
         assert!(migration("-- why\n-- clipbase: breaking\nSELECT 1").is_breaking());
         assert!(!migration("SELECT 1;\n-- clipbase: breaking").is_breaking());
         assert!(migration("-- clipbase: no-transaction\n").is_outside_transactions());

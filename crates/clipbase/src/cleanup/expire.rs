@@ -97,9 +97,14 @@ impl Cleanup<'_> {
         self.inner.check_installation().await?;
         let rows = self
             .database()
-            .rows(&EXPIRE, &[&self.lease_ttl().as_secs_f64(), &i64::from(limit)])
+            .rows(
+                &EXPIRE,
+                &[&self.lease_ttl().as_secs_f64(), &i64::from(limit)],
+            )
             .await?;
-        rows.iter().map(|row| Ok(JobId::from_uuid(Reader::new(row).take()?))).collect()
+        rows.iter()
+            .map(|row| Ok(JobId::from_uuid(Reader::new(row).take()?)))
+            .collect()
     }
 
     /// Lists what [`Cleanup::expire`] would delete, and deletes nothing.
@@ -110,7 +115,10 @@ impl Cleanup<'_> {
         check_batch(limit)?;
         let rows = self
             .database()
-            .rows(&EXPIRED, &[&self.lease_ttl().as_secs_f64(), &i64::from(limit)])
+            .rows(
+                &EXPIRED,
+                &[&self.lease_ttl().as_secs_f64(), &i64::from(limit)],
+            )
             .await?;
         rows.iter()
             .map(|row| {
@@ -126,8 +134,10 @@ impl Cleanup<'_> {
 
     /// Forgets idempotency keys that have run out, a batch of them.
     pub(super) async fn forget_requests(&self) -> Result<u64> {
-        let rows =
-            self.database().rows(&FORGET_REQUESTS, &[&i64::from(super::BATCH_MAX)]).await?;
+        let rows = self
+            .database()
+            .rows(&FORGET_REQUESTS, &[&i64::from(super::BATCH_MAX)])
+            .await?;
         Ok(rows.len() as u64)
     }
 }

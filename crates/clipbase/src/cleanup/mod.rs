@@ -12,7 +12,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 pub use expire::Expired;
-pub use outbox::{Backlog, DueDeletion, Drained, UPLOAD_TTL};
+pub use outbox::{Backlog, Drained, DueDeletion, UPLOAD_TTL};
 
 use crate::clipbase::Inner;
 use crate::db::{Database, Statement};

@@ -148,7 +148,10 @@ SELECT (SELECT count(*) FROM (SELECT FROM public.storage_deletions
        (SELECT next_attempt_at FROM public.storage_deletions
          WHERE next_attempt_at <= now() ORDER BY next_attempt_at LIMIT 1) AS oldest_due_at",
     params: &[],
-    columns: &[maybe("due", Type::INT8), maybe("oldest_due_at", Type::TIMESTAMPTZ)],
+    columns: &[
+        maybe("due", Type::INT8),
+        maybe("oldest_due_at", Type::TIMESTAMPTZ),
+    ],
 };
 
 impl Cleanup<'_> {
@@ -163,7 +166,10 @@ impl Cleanup<'_> {
         };
         let rows = self
             .database()
-            .rows(&ANNOUNCE, &[&key.to_string(), &job.as_uuid(), &ttl.as_secs_f64()])
+            .rows(
+                &ANNOUNCE,
+                &[&key.to_string(), &job.as_uuid(), &ttl.as_secs_f64()],
+            )
             .await?;
         rows.first().map(|_| ()).ok_or_else(|| {
             Error::failed(
@@ -198,7 +204,9 @@ impl Cleanup<'_> {
         }
         if !foreign.is_empty() {
             drained.failed += foreign.len() as u64;
-            self.database().rows(&FAIL, &[&foreign, &"INVALID_INPUT"]).await?;
+            self.database()
+                .rows(&FAIL, &[&foreign, &"INVALID_INPUT"])
+                .await?;
         }
         if !keys.is_empty() {
             self.remove(&keys, &mut drained).await?;
@@ -223,7 +231,10 @@ impl Cleanup<'_> {
             }
             Err(error) => {
                 tracing::warn!(code = error.code().as_str(), "objects could not be removed");
-                failed.extend(keys.iter().map(|key| (key.to_string(), error.code().as_str())));
+                failed.extend(
+                    keys.iter()
+                        .map(|key| (key.to_string(), error.code().as_str())),
+                );
             }
         }
         if !gone.is_empty() {
@@ -235,8 +246,11 @@ impl Cleanup<'_> {
         codes.sort_unstable();
         codes.dedup();
         for code in codes {
-            let keys: Vec<&str> =
-                failed.iter().filter(|(_, c)| *c == code).map(|(key, _)| key.as_str()).collect();
+            let keys: Vec<&str> = failed
+                .iter()
+                .filter(|(_, c)| *c == code)
+                .map(|(key, _)| key.as_str())
+                .collect();
             self.database().rows(&FAIL, &[&keys, &code]).await?;
         }
         Ok(())
@@ -270,6 +284,9 @@ impl Cleanup<'_> {
         let rows = self.database().rows(&BACKLOG, &[]).await?;
         let row = rows.first().ok_or(Error::NotFound { what: "backlog" })?;
         let mut reader = Reader::new(row);
-        Ok(Backlog { due: reader.take()?, oldest_due_at: reader.time()? })
+        Ok(Backlog {
+            due: reader.take()?,
+            oldest_due_at: reader.time()?,
+        })
     }
 }

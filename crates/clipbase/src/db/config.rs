@@ -38,7 +38,10 @@ impl std::str::FromStr for DatabaseMode {
             "direct" => Ok(Self::Direct),
             "session" => Ok(Self::Session),
             "transaction" => Ok(Self::Transaction),
-            _ => Err(Error::invalid("database-mode", "must be direct, session or transaction")),
+            _ => Err(Error::invalid(
+                "database-mode",
+                "must be direct, session or transaction",
+            )),
         }
     }
 }
@@ -117,7 +120,11 @@ impl DatabaseConfig {
         };
         driver.ssl_mode(ssl);
         let pooler = ours.pgbouncer || driver.get_ports().contains(&6543);
-        let mode = if pooler { DatabaseMode::Transaction } else { DatabaseMode::Direct };
+        let mode = if pooler {
+            DatabaseMode::Transaction
+        } else {
+            DatabaseMode::Direct
+        };
         Ok(Self {
             driver,
             mode,
@@ -250,23 +257,56 @@ mod tests {
 
     #[test]
     fn the_port_of_a_transaction_pooler_sets_the_mode() {
-        assert_eq!(config("postgres://u:p@h.example/db").mode, DatabaseMode::Direct);
-        assert_eq!(config("postgres://u:p@h.example:6543/db").mode, DatabaseMode::Transaction);
+        assert_eq!(
+            config("postgres://u:p@h.example/db").mode,
+            DatabaseMode::Direct
+        );
+        assert_eq!(
+            config("postgres://u:p@h.example:6543/db").mode,
+            DatabaseMode::Transaction
+        );
         let marked = config("postgres://u:p@h.example/db?pgbouncer=true");
         assert_eq!(marked.mode, DatabaseMode::Transaction);
-        assert_eq!(marked.with_mode(DatabaseMode::Session).mode, DatabaseMode::Session);
+        assert_eq!(
+            marked.with_mode(DatabaseMode::Session).mode,
+            DatabaseMode::Session
+        );
     }
 
     #[test]
     fn a_remote_host_is_verified_unless_told_otherwise() {
         for (url, ssl, verify) in [
             ("postgres://u@h.example/db", SslMode::Require, Verify::Full),
-            ("postgres://u@localhost/db", SslMode::Prefer, Verify::Nothing),
-            ("postgres:///db?host=%2Ftmp&user=u", SslMode::Prefer, Verify::Nothing),
-            ("postgres://u@h.example/db?sslmode=disable", SslMode::Disable, Verify::Nothing),
-            ("postgres://u@h.example/db?sslmode=require", SslMode::Require, Verify::Nothing),
-            ("postgres://u@h.example/db?sslmode=verify-ca", SslMode::Require, Verify::Chain),
-            ("postgres://u@localhost/db?sslmode=verify-full", SslMode::Require, Verify::Full),
+            (
+                "postgres://u@localhost/db",
+                SslMode::Prefer,
+                Verify::Nothing,
+            ),
+            (
+                "postgres:///db?host=%2Ftmp&user=u",
+                SslMode::Prefer,
+                Verify::Nothing,
+            ),
+            (
+                "postgres://u@h.example/db?sslmode=disable",
+                SslMode::Disable,
+                Verify::Nothing,
+            ),
+            (
+                "postgres://u@h.example/db?sslmode=require",
+                SslMode::Require,
+                Verify::Nothing,
+            ),
+            (
+                "postgres://u@h.example/db?sslmode=verify-ca",
+                SslMode::Require,
+                Verify::Chain,
+            ),
+            (
+                "postgres://u@localhost/db?sslmode=verify-full",
+                SslMode::Require,
+                Verify::Full,
+            ),
             (
                 "postgres://u@h.example/db?sslmode=require&sslrootcert=%2Fca.pem",
                 SslMode::Require,
@@ -274,7 +314,11 @@ mod tests {
             ),
         ] {
             let config = config(url);
-            assert_eq!((config.driver.get_ssl_mode(), config.verify), (ssl, verify), "{url}");
+            assert_eq!(
+                (config.driver.get_ssl_mode(), config.verify),
+                (ssl, verify),
+                "{url}"
+            );
         }
         let config = config("postgres://u@h.example/db?sslrootcert=%2Fa%20b.pem");
         assert_eq!(config.root_certificate.unwrap(), PathBuf::from("/a b.pem"));
@@ -290,7 +334,10 @@ mod tests {
         ] {
             let error = DatabaseConfig::from_url(url).unwrap_err();
             assert_eq!(error.code(), Code::ConfigInvalid, "{url}");
-            assert!(!format!("{error} {error:?}").contains("planted"), "{error:?}");
+            assert!(
+                !format!("{error} {error:?}").contains("planted"),
+                "{error:?}"
+            );
         }
         let debug = format!("{:?}", config("postgres://planted:planted@planted/planted"));
         assert!(!debug.contains("planted"), "{debug}");

@@ -19,7 +19,9 @@ pub(super) enum Remedy {
 
 /// Tells what may be done about a driver's error.
 pub(super) fn remedy(error: &tokio_postgres::Error) -> Remedy {
-    let Some(state) = error.code() else { return Remedy::Report };
+    let Some(state) = error.code() else {
+        return Remedy::Report;
+    };
     match state.code() {
         // Serialization failure, deadlock, lock timeout: rolled back by the server.
         "40001" | "40P01" | "55P03" => Remedy::Retry,
@@ -61,7 +63,9 @@ pub(super) fn of_connect(error: &tokio_postgres::Error) -> Error {
 /// Maps a failed statement.
 pub(super) fn of_statement(error: &tokio_postgres::Error) -> Error {
     let Some(db) = error.as_db_error() else {
-        if error.is_closed() || std::error::Error::source(error).is_some_and(|s| s.is::<std::io::Error>()) {
+        if error.is_closed()
+            || std::error::Error::source(error).is_some_and(|s| s.is::<std::io::Error>())
+        {
             return Error::caused(
                 Code::DbUnavailable,
                 "the connection to the database broke; the call may or may not have happened",
@@ -82,18 +86,28 @@ pub(super) fn of_statement(error: &tokio_postgres::Error) -> Error {
         state if state.starts_with("23") || state == "22001" => {
             (Code::DbConflict, constraint_message(db.constraint()))
         }
-        "57014" => (Code::DbTimeout, "the database ended the call: it took too long"),
+        "57014" => (
+            Code::DbTimeout,
+            "the database ended the call: it took too long",
+        ),
         "40001" | "40P01" | "55P03" => (Code::DbConflict, "the row is busy; try again"),
-        "25006" => (Code::DbUnavailable, "the database is read-only; it may be failing over"),
+        "25006" => (
+            Code::DbUnavailable,
+            "the database is read-only; it may be failing over",
+        ),
         "42P01" | "42703" | "42704" | "42883" => (
             Code::SchemaMismatch,
             "the database has not the schema that this version needs; run `clipbase migrate`",
         ),
-        "42501" => (Code::DbFailed, "the database role may not do this; see its grants"),
-        state
-            if state.starts_with("08") || state.starts_with("53") || state.starts_with("57P") =>
-        {
-            (Code::DbUnavailable, "the database is not available; try again")
+        "42501" => (
+            Code::DbFailed,
+            "the database role may not do this; see its grants",
+        ),
+        state if state.starts_with("08") || state.starts_with("53") || state.starts_with("57P") => {
+            (
+                Code::DbUnavailable,
+                "the database is not available; try again",
+            )
         }
         _ => (Code::DbFailed, "the database answered with an error"),
     };
@@ -112,7 +126,9 @@ fn constraint_message(constraint: Option<&str>) -> &'static str {
     match constraint {
         Some("jobs_pkey") => "a job with this id exists already",
         Some("jobs_range") => "the end of the clip must come after its start",
-        Some("jobs_source_by_type") => "an upload needs source_key, a youtube source needs source_url",
+        Some("jobs_source_by_type") => {
+            "an upload needs source_key, a youtube source needs source_url"
+        }
         Some("jobs_burn_needs_subtitles") => "burn_subtitles needs with_subtitles",
         Some("jobs_done_has_video") => "a finished job needs its result_video_key",
         Some("jobs_progress_percent") => "progress must be 0 to 100",

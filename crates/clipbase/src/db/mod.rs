@@ -18,7 +18,9 @@ use futures_util::{StreamExt, TryStreamExt, pin_mut};
 use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{GenericClient, Row};
 
-pub use config::{CALL_DEADLINE, DatabaseConfig, DatabaseMode, POOL_SIZE, POOL_SIZE_MAX, POOL_WAIT};
+pub use config::{
+    CALL_DEADLINE, DatabaseConfig, DatabaseMode, POOL_SIZE, POOL_SIZE_MAX, POOL_WAIT,
+};
 pub(crate) use failure::is_missing_relation;
 pub use statement::Statement;
 
@@ -54,7 +56,9 @@ impl Database {
         let manager = Manager::from_config(
             config.driver.clone(),
             tls::connector(config)?,
-            ManagerConfig { recycling_method: RecyclingMethod::Fast },
+            ManagerConfig {
+                recycling_method: RecyclingMethod::Fast,
+            },
         );
         let pool = Pool::builder(manager)
             .max_size(config.pool_size)
@@ -64,8 +68,11 @@ impl Database {
             .build()
             .map_err(|_| Error::failed(Code::ConfigInvalid, "the pool cannot be set up"))?;
         let unnamed = AtomicBool::new(config.mode == DatabaseMode::Transaction);
-        let shared =
-            Arc::new(Shared { mode: config.mode, unnamed, call_deadline: config.call_deadline });
+        let shared = Arc::new(Shared {
+            mode: config.mode,
+            unnamed,
+            call_deadline: config.call_deadline,
+        });
         Ok(Self { pool, shared })
     }
 
@@ -79,12 +86,20 @@ impl Database {
     /// # Errors
     /// `DB_UNAVAILABLE`.
     pub async fn connection(&self) -> Result<Connection> {
-        let object = self.pool.get().await.map_err(|error| failure::of_pool(&error))?;
+        let object = self
+            .pool
+            .get()
+            .await
+            .map_err(|error| failure::of_pool(&error))?;
         Ok(Connection(object))
     }
 
     /// Runs a statement and returns its rows: one round trip.
-    pub(crate) async fn rows(&self, statement: &Statement, params: &[Param<'_>]) -> Result<Vec<Row>> {
+    pub(crate) async fn rows(
+        &self,
+        statement: &Statement,
+        params: &[Param<'_>],
+    ) -> Result<Vec<Row>> {
         let started = Instant::now();
         let deadline = self.shared.call_deadline;
         let outcome = tokio::time::timeout(deadline, self.run(statement, params))
@@ -102,7 +117,11 @@ impl Database {
     async fn run(&self, statement: &Statement, params: &[Param<'_>]) -> Result<Vec<Row>> {
         let mut tries = 0;
         loop {
-            let object = self.pool.get().await.map_err(|error| failure::of_pool(&error))?;
+            let object = self
+                .pool
+                .get()
+                .await
+                .map_err(|error| failure::of_pool(&error))?;
             let flight = Flight(Some(object));
             let unnamed = self.shared.unnamed.load(Ordering::Relaxed);
             let error = match flight.send(statement, params, unnamed).await {
@@ -133,7 +152,9 @@ impl Database {
 
 impl std::fmt::Debug for Database {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Database").field("mode", &self.shared.mode).finish_non_exhaustive()
+        f.debug_struct("Database")
+            .field("mode", &self.shared.mode)
+            .finish_non_exhaustive()
     }
 }
 
@@ -157,11 +178,15 @@ impl Flight {
         params: &[Param<'_>],
         unnamed: bool,
     ) -> Result<Vec<Row>, tokio_postgres::Error> {
-        let Some(object) = &self.0 else { return Ok(Vec::new()) };
+        let Some(object) = &self.0 else {
+            return Ok(Vec::new());
+        };
         if unnamed {
             return typed(&***object, statement, params).await;
         }
-        let prepared = object.prepare_typed_cached(statement.sql, statement.params).await?;
+        let prepared = object
+            .prepare_typed_cached(statement.sql, statement.params)
+            .await?;
         let stream = object.query_raw(&prepared, params.iter().copied()).await?;
         stream.try_collect().await
     }
@@ -186,8 +211,9 @@ pub(crate) async fn rows_in(
     params: &[Param<'_>],
 ) -> Result<Vec<Row>> {
     let started = Instant::now();
-    let outcome =
-        typed(client, statement, params).await.map_err(|error| failure::of_statement(&error));
+    let outcome = typed(client, statement, params)
+        .await
+        .map_err(|error| failure::of_statement(&error));
     record(statement, started, &outcome);
     outcome
 }
@@ -195,8 +221,11 @@ pub(crate) async fn rows_in(
 /// Makes a connection of its own, outside any pool: for migrations.
 pub(crate) async fn connect(config: &DatabaseConfig) -> Result<tokio_postgres::Client> {
     let tls = tls::connector(config)?;
-    let (client, connection) =
-        config.driver.connect(tls).await.map_err(|error| failure::of_connect(&error))?;
+    let (client, connection) = config
+        .driver
+        .connect(tls)
+        .await
+        .map_err(|error| failure::of_connect(&error))?;
     // Ends when the client is dropped; what breaks it is reported by the call that it breaks.
     tokio::spawn(connection);
     Ok(client)
@@ -212,8 +241,11 @@ async fn typed(
     statement: &Statement,
     params: &[Param<'_>],
 ) -> Result<Vec<Row>, tokio_postgres::Error> {
-    let typed: Vec<(Param<'_>, Type)> =
-        params.iter().copied().zip(statement.params.iter().cloned()).collect();
+    let typed: Vec<(Param<'_>, Type)> = params
+        .iter()
+        .copied()
+        .zip(statement.params.iter().cloned())
+        .collect();
     let stream = client.query_typed_raw(statement.sql, typed).await?;
     pin_mut!(stream);
     let mut rows = Vec::new();
@@ -230,7 +262,10 @@ fn backoff(tries: u32) -> Duration {
 }
 
 fn record(statement: &Statement, started: Instant, outcome: &Result<Vec<Row>>) {
-    let code = outcome.as_ref().err().map_or("OK", |error| error.code().as_str());
+    let code = outcome
+        .as_ref()
+        .err()
+        .map_or("OK", |error| error.code().as_str());
     let elapsed = started.elapsed();
     metrics::histogram!("clipbase_db_call_seconds", "statement" => statement.name)
         .record(elapsed.as_secs_f64());

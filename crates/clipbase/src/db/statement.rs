@@ -32,12 +32,20 @@ pub struct Column {
 
 /// Shorthand for a column that is never null.
 pub(crate) const fn always(name: &'static str, kind: Type) -> Column {
-    Column { name, kind, nullable: false }
+    Column {
+        name,
+        kind,
+        nullable: false,
+    }
 }
 
 /// Shorthand for a column that may be null.
 pub(crate) const fn maybe(name: &'static str, kind: Type) -> Column {
-    Column { name, kind, nullable: true }
+    Column {
+        name,
+        kind,
+        nullable: true,
+    }
 }
 
 /// Every statement of the library, by module.
@@ -65,7 +73,11 @@ mod tests {
     fn names_are_unique_and_stand_on_the_first_line() {
         let mut names = HashSet::new();
         for statement in all() {
-            assert!(names.insert(statement.name), "{} stands twice", statement.name);
+            assert!(
+                names.insert(statement.name),
+                "{} stands twice",
+                statement.name
+            );
             let first = statement.sql.lines().next().unwrap();
             assert_eq!(first, format!("-- {}", statement.name));
         }

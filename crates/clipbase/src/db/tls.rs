@@ -7,7 +7,9 @@ use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
+use rustls::{
+    CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme,
+};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::config::{DatabaseConfig, Verify};
@@ -28,12 +30,19 @@ pub(super) fn connector(config: &DatabaseConfig) -> Result<MakeRustlsConnect> {
         Verify::Chain | Verify::Nothing => {
             let chain = if config.verify == Verify::Chain {
                 let verifier = WebPkiServerVerifier::builder_with_provider(roots, provider.clone());
-                Some(verifier.build().map_err(|_| root_error(Cause::new("tls roots")))?)
+                Some(
+                    verifier
+                        .build()
+                        .map_err(|_| root_error(Cause::new("tls roots")))?,
+                )
             } else {
                 None
             };
             let verifier = Arc::new(Lenient { provider, chain });
-            builder.dangerous().with_custom_certificate_verifier(verifier).with_no_client_auth()
+            builder
+                .dangerous()
+                .with_custom_certificate_verifier(verifier)
+                .with_no_client_auth()
         }
     };
     Ok(MakeRustlsConnect::new(client))
@@ -48,13 +57,17 @@ fn root_error(cause: Cause) -> Error {
 }
 
 fn roots(file: Option<&Path>) -> Result<RootCertStore> {
-    let mut store = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
+    let mut store = RootCertStore {
+        roots: webpki_roots::TLS_SERVER_ROOTS.to_vec(),
+    };
     if let Some(file) = file {
         let pem = std::fs::read(file).map_err(|error| root_error(Cause::io(&error)))?;
         let before = store.len();
         for certificate in rustls_pemfile::certs(&mut pem.as_slice()) {
             let certificate = certificate.map_err(|error| root_error(Cause::io(&error)))?;
-            store.add(certificate).map_err(|_| root_error(Cause::new("tls certificate")))?;
+            store
+                .add(certificate)
+                .map_err(|_| root_error(Cause::new("tls certificate")))?;
         }
         if store.len() == before {
             return Err(root_error(Cause::new("no certificate in the file")));
@@ -79,7 +92,9 @@ impl ServerCertVerifier for Lenient {
         ocsp_response: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, rustls::Error> {
-        let Some(chain) = &self.chain else { return Ok(ServerCertVerified::assertion()) };
+        let Some(chain) = &self.chain else {
+            return Ok(ServerCertVerified::assertion());
+        };
         let verdict =
             chain.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now);
         match verdict {
@@ -111,6 +126,8 @@ impl ServerCertVerifier for Lenient {
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.provider.signature_verification_algorithms.supported_schemes()
+        self.provider
+            .signature_verification_algorithms
+            .supported_schemes()
     }
 }

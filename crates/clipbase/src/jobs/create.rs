@@ -155,11 +155,13 @@ impl Jobs<'_> {
     /// announcement has lapsed.
     pub async fn create(&self, job: &NewJob) -> Result<Job> {
         job.check()?;
-        with_params(job, None, async |params| self.database().rows(&CREATE, params).await)
-            .await?
-            .first()
-            .map(|row| read_job(Reader::new(row).skip(2)))
-            .unwrap_or_else(|| Err(lapsed()))
+        with_params(job, None, async |params| {
+            self.database().rows(&CREATE, params).await
+        })
+        .await?
+        .first()
+        .map(|row| read_job(Reader::new(row).skip(2)))
+        .unwrap_or_else(|| Err(lapsed()))
     }
 
     /// As [`Jobs::create`], in a transaction of the caller's, which commits or takes back both.
@@ -172,11 +174,13 @@ impl Jobs<'_> {
         job: &NewJob,
     ) -> Result<Job> {
         job.check()?;
-        with_params(job, None, async |params| rows_in(transaction, &CREATE, params).await)
-            .await?
-            .first()
-            .map(|row| read_job(Reader::new(row).skip(2)))
-            .unwrap_or_else(|| Err(lapsed()))
+        with_params(job, None, async |params| {
+            rows_in(transaction, &CREATE, params).await
+        })
+        .await?
+        .first()
+        .map(|row| read_job(Reader::new(row).skip(2)))
+        .unwrap_or_else(|| Err(lapsed()))
     }
 
     /// Creates a job once: the same key with the same request answers with the job that it made before.
@@ -200,7 +204,11 @@ impl Jobs<'_> {
                 return Err(Error::IdempotencyConflict);
             }
             let job = read_job(reader)?;
-            return Ok(if is_new { Created::New(job) } else { Created::Existing(job) });
+            return Ok(if is_new {
+                Created::New(job)
+            } else {
+                Created::Existing(job)
+            });
         }
         Err(lapsed())
     }
@@ -227,7 +235,10 @@ impl Jobs<'_> {
 }
 
 fn lapsed() -> Error {
-    Error::failed(Code::StorageNotFound, "the upload has lapsed; upload the source again")
+    Error::failed(
+        Code::StorageNotFound,
+        "the upload has lapsed; upload the source again",
+    )
 }
 
 async fn with_params<T>(

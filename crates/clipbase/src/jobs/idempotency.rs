@@ -27,16 +27,26 @@ pub struct Idempotency {
 impl Idempotency {
     /// A key that holds for [`IDEMPOTENCY_TTL`].
     pub fn new(scope: impl Into<String>, key: impl Into<String>) -> Self {
-        Self { scope: scope.into(), key: key.into(), ttl: IDEMPOTENCY_TTL }
+        Self {
+            scope: scope.into(),
+            key: key.into(),
+            ttl: IDEMPOTENCY_TTL,
+        }
     }
 
     pub(super) fn check(&self) -> Result<()> {
         let fits = |text: &str, most| (1..=most).contains(&text.len()) && !text.contains('\0');
         if !fits(&self.scope, 128) {
-            return Err(Error::invalid("scope", "must be 1 to 128 bytes without U+0000"));
+            return Err(Error::invalid(
+                "scope",
+                "must be 1 to 128 bytes without U+0000",
+            ));
         }
         if !fits(&self.key, 255) {
-            return Err(Error::invalid("idempotency_key", "must be 1 to 255 bytes without U+0000"));
+            return Err(Error::invalid(
+                "idempotency_key",
+                "must be 1 to 255 bytes without U+0000",
+            ));
         }
         Ok(())
     }
@@ -95,7 +105,9 @@ impl Jobs<'_> {
     /// The database's.
     pub async fn forget_request(&self, request: &Idempotency) -> Result<()> {
         request.check()?;
-        self.database().rows(&FORGET, &[&request.scope, &request.key]).await?;
+        self.database()
+            .rows(&FORGET, &[&request.scope, &request.key])
+            .await?;
         Ok(())
     }
 }

@@ -26,7 +26,11 @@ pub struct Page {
 
 pub(super) static GET: Statement = Statement {
     name: "jobs.get",
-    sql: concat!("-- jobs.get\nSELECT ", job_columns!(""), "\n  FROM public.jobs\n WHERE id = $1"),
+    sql: concat!(
+        "-- jobs.get\nSELECT ",
+        job_columns!(""),
+        "\n  FROM public.jobs\n WHERE id = $1"
+    ),
     params: &[Type::UUID],
     columns: job_column_types!(),
 };
@@ -54,7 +58,9 @@ impl Jobs<'_> {
     /// The database's.
     pub async fn get(&self, id: JobId) -> Result<Option<Job>> {
         let rows = self.database().rows(&GET, &[&id.as_uuid()]).await?;
-        rows.first().map(|row| read_job(Reader::new(row))).transpose()
+        rows.first()
+            .map(|row| read_job(Reader::new(row)))
+            .transpose()
     }
 
     /// Lists jobs of one status, newest first, from `after` on. A page costs the same wherever it lies.
@@ -76,7 +82,10 @@ impl Jobs<'_> {
         let fetch = i64::from(limit) + 1;
         let rows = self
             .database()
-            .rows(&LIST_BY_STATUS, &[&status.as_str(), &created_at, &id, &fetch])
+            .rows(
+                &LIST_BY_STATUS,
+                &[&status.as_str(), &created_at, &id, &fetch],
+            )
             .await?;
         let more = rows.len() > limit as usize;
         let jobs: Vec<Job> = rows
@@ -84,10 +93,10 @@ impl Jobs<'_> {
             .take(limit as usize)
             .map(|row| read_job(Reader::new(row)))
             .collect::<Result<_>>()?;
-        let next = jobs
-            .last()
-            .filter(|_| more)
-            .map(|job| Cursor { created_at: job.created_at, id: job.id });
+        let next = jobs.last().filter(|_| more).map(|job| Cursor {
+            created_at: job.created_at,
+            id: job.id,
+        });
         Ok(Page { jobs, next })
     }
 }

@@ -13,16 +13,72 @@ use crate::job::Job;
 macro_rules! job_columns {
     ($alias:literal) => {
         concat!(
-            $alias, "id, ", $alias, "status::text AS status, ", $alias, "priority, ", $alias, "shard, ",
-            $alias, "source_type, ", $alias, "source_key, ", $alias, "source_url, ",
-            $alias, "start_sec, ", $alias, "end_sec, ", $alias, "start_ms, ", $alias, "end_ms, ",
-            $alias, "with_subtitles, ", $alias, "burn_subtitles, ", $alias, "subtitle_lang, ",
-            $alias, "progress, ", $alias, "attempts, ", $alias, "max_attempts, ", $alias, "lease, ",
-            $alias, "lease_expires_at, ", $alias, "worker_id, ", $alias, "last_heartbeat_at, ",
-            $alias, "run_at, ", $alias, "cancel_requested_at, ", $alias, "result_video_key, ",
-            $alias, "result_srt_key, ", $alias, "error_code, ", $alias, "error_message, ",
-            $alias, "created_at, ", $alias, "updated_at, ", $alias, "started_at, ",
-            $alias, "finished_at, ", $alias, "expires_at, ", $alias, "event_seq"
+            $alias,
+            "id, ",
+            $alias,
+            "status::text AS status, ",
+            $alias,
+            "priority, ",
+            $alias,
+            "shard, ",
+            $alias,
+            "source_type, ",
+            $alias,
+            "source_key, ",
+            $alias,
+            "source_url, ",
+            $alias,
+            "start_sec, ",
+            $alias,
+            "end_sec, ",
+            $alias,
+            "start_ms, ",
+            $alias,
+            "end_ms, ",
+            $alias,
+            "with_subtitles, ",
+            $alias,
+            "burn_subtitles, ",
+            $alias,
+            "subtitle_lang, ",
+            $alias,
+            "progress, ",
+            $alias,
+            "attempts, ",
+            $alias,
+            "max_attempts, ",
+            $alias,
+            "lease, ",
+            $alias,
+            "lease_expires_at, ",
+            $alias,
+            "worker_id, ",
+            $alias,
+            "last_heartbeat_at, ",
+            $alias,
+            "run_at, ",
+            $alias,
+            "cancel_requested_at, ",
+            $alias,
+            "result_video_key, ",
+            $alias,
+            "result_srt_key, ",
+            $alias,
+            "error_code, ",
+            $alias,
+            "error_message, ",
+            $alias,
+            "created_at, ",
+            $alias,
+            "updated_at, ",
+            $alias,
+            "started_at, ",
+            $alias,
+            "finished_at, ",
+            $alias,
+            "expires_at, ",
+            $alias,
+            "event_seq"
         )
     };
 }
@@ -91,7 +147,9 @@ impl<'a> Reader<'a> {
     pub(crate) fn take<T: FromSql<'a>>(&mut self) -> Result<T> {
         let index = self.next;
         self.next += 1;
-        self.row.try_get(index).map_err(|_| inconsistent(self.row, index))
+        self.row
+            .try_get(index)
+            .map_err(|_| inconsistent(self.row, index))
     }
 
     /// Reads a word that has to be one that this version knows.
@@ -112,7 +170,11 @@ impl<'a> Reader<'a> {
 }
 
 fn inconsistent(row: &Row, index: usize) -> Error {
-    let column = row.columns().get(index).map_or("?", |column| column.name()).to_owned();
+    let column = row
+        .columns()
+        .get(index)
+        .map_or("?", |column| column.name())
+        .to_owned();
     Error::caused(
         Code::DbInconsistent,
         format!("the column {column} holds a value that this version of clipbase does not know"),

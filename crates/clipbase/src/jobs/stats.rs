@@ -42,7 +42,7 @@ pub(super) static STATS: Statement = Statement {
     sql: "-- jobs.stats
 SELECT state.name AS status,
        (SELECT count(*) FROM (SELECT FROM public.jobs AS job
-                               WHERE job.status = state.name::public.job_status LIMIT $2) AS some) AS count,
+                               WHERE job.status = state.name::public.job_status LIMIT $2) AS capped) AS count,
        (SELECT job.created_at FROM public.jobs AS job
          WHERE job.status = state.name::public.job_status
          ORDER BY job.created_at, job.id LIMIT 1) AS oldest_created_at,
@@ -64,8 +64,14 @@ impl Jobs<'_> {
     /// # Errors
     /// The database's.
     pub async fn stats(&self) -> Result<Stats> {
-        let names: Vec<&str> = JobStatus::ALL.iter().map(|status| status.as_str()).collect();
-        let rows = self.database().rows(&STATS, &[&names, &(COUNT_MAX + 1)]).await?;
+        let names: Vec<&str> = JobStatus::ALL
+            .iter()
+            .map(|status| status.as_str())
+            .collect();
+        let rows = self
+            .database()
+            .rows(&STATS, &[&names, &(COUNT_MAX + 1)])
+            .await?;
         let mut at = Timestamp::UNIX_EPOCH;
         let mut statuses = Vec::with_capacity(rows.len());
         for row in &rows {

@@ -128,7 +128,10 @@ impl Jobs<'_> {
             Actor::Operator => ("operator", None, None),
         };
         if next == JobStatus::Processing && worker.is_none() {
-            return Err(Error::invalid("actor", "must be the worker that takes the job"));
+            return Err(Error::invalid(
+                "actor",
+                "must be the worker that takes the job",
+            ));
         }
         let verb = match next {
             JobStatus::Queued => "become queued",
@@ -136,10 +139,26 @@ impl Jobs<'_> {
             JobStatus::Done => "become done",
             JobStatus::Failed => "become failed",
         };
-        match self.ask(id, &Ask { verb, by, fence, worker, patch }).await? {
+        match self
+            .ask(
+                id,
+                &Ask {
+                    verb,
+                    by,
+                    fence,
+                    worker,
+                    patch,
+                },
+            )
+            .await?
+        {
             Moved::Yes(job) => Ok(*job),
             Moved::No(from) if from.can_become(next) => Err(Error::LeaseLost),
-            Moved::No(from) => Err(Error::InvalidTransition { from, to: next, reason: "no such edge" }),
+            Moved::No(from) => Err(Error::InvalidTransition {
+                from,
+                to: next,
+                reason: "no such edge",
+            }),
         }
     }
 
@@ -150,7 +169,13 @@ impl Jobs<'_> {
     /// `NOT_FOUND`; `INVALID_TRANSITION` when the job has ended otherwise.
     pub async fn cancel(&self, id: JobId) -> Result<Canceled> {
         let patch = TransitionPatch::default();
-        let ask = Ask { verb: "cancel", by: "operator", fence: None, worker: None, patch: &patch };
+        let ask = Ask {
+            verb: "cancel",
+            by: "operator",
+            fence: None,
+            worker: None,
+            patch: &patch,
+        };
         let from = match self.ask(id, &ask).await? {
             Moved::Yes(job) if job.status == JobStatus::Failed => return Ok(Canceled::Ended(job)),
             Moved::Yes(job) => return Ok(Canceled::Requested(job)),
@@ -179,7 +204,13 @@ impl Jobs<'_> {
     /// `NOT_FOUND`; `INVALID_TRANSITION` when the job is not failed.
     pub async fn retry(&self, id: JobId) -> Result<Job> {
         let patch = TransitionPatch::default();
-        let ask = Ask { verb: "reopen", by: "operator", fence: None, worker: None, patch: &patch };
+        let ask = Ask {
+            verb: "reopen",
+            by: "operator",
+            fence: None,
+            worker: None,
+            patch: &patch,
+        };
         match self.ask(id, &ask).await? {
             Moved::Yes(job) => Ok(*job),
             Moved::No(from) => Err(Error::InvalidTransition {
@@ -194,7 +225,11 @@ impl Jobs<'_> {
         let patch = ask.patch;
         let video = patch.result_video.as_ref().map(ToString::to_string);
         let srt = patch.result_srt.as_ref().map(ToString::to_string);
-        let worker = ask.fence.map(Lease::worker_id).or(ask.worker).map(|worker| worker.as_uuid());
+        let worker = ask
+            .fence
+            .map(Lease::worker_id)
+            .or(ask.worker)
+            .map(|worker| worker.as_uuid());
         let retention = self.settings().retention;
         let rows = self
             .database()
@@ -230,17 +265,29 @@ impl Jobs<'_> {
 }
 
 fn check_patch(next: JobStatus, patch: &TransitionPatch) -> Result<()> {
-    patch.event_type.as_deref().map_or(Ok(()), check_event_type)?;
+    patch
+        .event_type
+        .as_deref()
+        .map_or(Ok(()), check_event_type)?;
     check_event_data(patch.event_data.as_ref())?;
     let has_results = patch.result_video.is_some() || patch.result_srt.is_some();
     if next == JobStatus::Done && patch.result_video.is_none() {
-        return Err(Error::invalid("result_video", "is needed when a job becomes done"));
+        return Err(Error::invalid(
+            "result_video",
+            "is needed when a job becomes done",
+        ));
     }
     if next != JobStatus::Done && has_results {
-        return Err(Error::invalid("result_video", "goes only with a job that becomes done"));
+        return Err(Error::invalid(
+            "result_video",
+            "goes only with a job that becomes done",
+        ));
     }
     if next != JobStatus::Failed && patch.failure.is_some() {
-        return Err(Error::invalid("failure", "goes only with a job that becomes failed"));
+        return Err(Error::invalid(
+            "failure",
+            "goes only with a job that becomes failed",
+        ));
     }
     Ok(())
 }

@@ -131,7 +131,9 @@ impl Jobs<'_> {
             return read_job(reader);
         }
         if seq >= EVENTS_PER_JOB_MAX {
-            return Err(Error::EventLimit { limit: EVENTS_PER_JOB_MAX });
+            return Err(Error::EventLimit {
+                limit: EVENTS_PER_JOB_MAX,
+            });
         }
         Err(Error::InvalidTransition {
             from,
@@ -147,7 +149,9 @@ impl Jobs<'_> {
     /// `NOT_FOUND`.
     pub async fn delete(&self, id: JobId) -> Result<()> {
         let rows = self.database().rows(&DELETE, &[&id.as_uuid()]).await?;
-        rows.first().map(|_| ()).ok_or(Error::NotFound { what: "job" })
+        rows.first()
+            .map(|_| ())
+            .ok_or(Error::NotFound { what: "job" })
     }
 }
 
@@ -161,12 +165,24 @@ fn patch_as_json(patch: &JobPatch) -> Value {
     put("priority", patch.priority.map(|priority| json!(priority)));
     put("shard", patch.shard.map(|shard| json!(shard)));
     put("run_at", patch.run_at.map(|time| json!(time)));
-    put("max_attempts", patch.max_attempts.map(|attempts| json!(attempts)));
+    put(
+        "max_attempts",
+        patch.max_attempts.map(|attempts| json!(attempts)),
+    );
     put("start_ms", patch.range.map(|range| json!(range.start_ms())));
     put("end_ms", patch.range.map(|range| json!(range.end_ms())));
-    put("with_subtitles", patch.with_subtitles.map(|wanted| json!(wanted)));
-    put("burn_subtitles", patch.burn_subtitles.map(|wanted| json!(wanted)));
-    put("subtitle_lang", patch.subtitle_lang.as_ref().map(|tag| json!(tag)));
+    put(
+        "with_subtitles",
+        patch.with_subtitles.map(|wanted| json!(wanted)),
+    );
+    put(
+        "burn_subtitles",
+        patch.burn_subtitles.map(|wanted| json!(wanted)),
+    );
+    put(
+        "subtitle_lang",
+        patch.subtitle_lang.as_ref().map(|tag| json!(tag)),
+    );
     match patch.expires_at {
         Change::Keep => {}
         Change::Clear => put("expires_at", Some(Value::Null)),

@@ -43,7 +43,13 @@ pub struct ClaimOptions {
 impl ClaimOptions {
     /// Up to `limit` jobs of any shard, with leases of [`LEASE_TTL`].
     pub fn new(worker: WorkerId, limit: u32) -> Self {
-        Self { worker, shards: Vec::new(), limit, lease_ttl: LEASE_TTL, rotation: 0 }
+        Self {
+            worker,
+            shards: Vec::new(),
+            limit,
+            lease_ttl: LEASE_TTL,
+            rotation: 0,
+        }
     }
 
     fn check(&self) -> Result<()> {
@@ -61,7 +67,10 @@ pub(super) fn check_ttl(ttl: Duration) -> Result<()> {
     if (Duration::from_millis(1)..=Duration::from_secs(24 * 60 * 60)).contains(&ttl) {
         Ok(())
     } else {
-        Err(Error::invalid("lease_ttl", "must be 1 millisecond to 24 hours"))
+        Err(Error::invalid(
+            "lease_ttl",
+            "must be 1 millisecond to 24 hours",
+        ))
     }
 }
 
@@ -141,12 +150,44 @@ picked AS MATERIALIZED (
 macro_rules! lease_columns {
     ($from:literal) => {
         concat!(
-            $from, "id, ", $from, "lease, ", $from, "worker_id, ", $from, "lease_expires_at, ",
-            $from, "source_type, ", $from, "source_key, ", $from, "source_url, ",
-            $from, "start_sec, ", $from, "end_sec, ", $from, "start_ms, ", $from, "end_ms, ",
-            $from, "with_subtitles, ", $from, "burn_subtitles, ", $from, "subtitle_lang, ",
-            $from, "priority, ", $from, "shard, ", $from, "attempts, ", $from, "max_attempts, ",
-            $from, "created_at"
+            $from,
+            "id, ",
+            $from,
+            "lease, ",
+            $from,
+            "worker_id, ",
+            $from,
+            "lease_expires_at, ",
+            $from,
+            "source_type, ",
+            $from,
+            "source_key, ",
+            $from,
+            "source_url, ",
+            $from,
+            "start_sec, ",
+            $from,
+            "end_sec, ",
+            $from,
+            "start_ms, ",
+            $from,
+            "end_ms, ",
+            $from,
+            "with_subtitles, ",
+            $from,
+            "burn_subtitles, ",
+            $from,
+            "subtitle_lang, ",
+            $from,
+            "priority, ",
+            $from,
+            "shard, ",
+            $from,
+            "attempts, ",
+            $from,
+            "max_attempts, ",
+            $from,
+            "created_at"
         )
     };
 }
@@ -186,7 +227,13 @@ SELECT ",
         lease_columns!(""),
         " FROM claimed"
     ),
-    params: &[Type::INT4_ARRAY, Type::INT8, Type::INT8, Type::UUID, Type::FLOAT8],
+    params: &[
+        Type::INT4_ARRAY,
+        Type::INT8,
+        Type::INT8,
+        Type::UUID,
+        Type::FLOAT8,
+    ],
     columns: LEASE_COLUMNS,
 };
 
@@ -289,21 +336,33 @@ impl Leases<'_> {
                 ],
             )
             .await?;
-        rows.iter().map(|row| read_lease(Reader::new(row))).collect()
+        rows.iter()
+            .map(|row| read_lease(Reader::new(row)))
+            .collect()
     }
 
     /// Claims this job, when it is queued and due; `None` when it is not, or somebody else is taking it.
     ///
     /// # Errors
     /// As [`Leases::claim`].
-    pub async fn claim_job(&self, worker: WorkerId, id: JobId, ttl: Duration) -> Result<Option<Lease>> {
+    pub async fn claim_job(
+        &self,
+        worker: WorkerId,
+        id: JobId,
+        ttl: Duration,
+    ) -> Result<Option<Lease>> {
         check_ttl(ttl)?;
         self.inner.check_installation().await?;
         let rows = self
             .database()
-            .rows(&CLAIM_JOB, &[&id.as_uuid(), &worker.as_uuid(), &ttl.as_secs_f64()])
+            .rows(
+                &CLAIM_JOB,
+                &[&id.as_uuid(), &worker.as_uuid(), &ttl.as_secs_f64()],
+            )
             .await?;
-        rows.first().map(|row| read_lease(Reader::new(row))).transpose()
+        rows.first()
+            .map(|row| read_lease(Reader::new(row)))
+            .transpose()
     }
 
     /// Finishes jobs and claims the next ones in one statement: one round trip and one commit for both.
@@ -343,7 +402,10 @@ impl Leases<'_> {
                 Some(outcome) => outcomes.push((JobId::from_uuid(reader.take()?), outcome)),
             }
         }
-        Ok(Turn { finished: finish.read(finishes, &outcomes), claimed })
+        Ok(Turn {
+            finished: finish.read(finishes, &outcomes),
+            claimed,
+        })
     }
 }
 
@@ -372,7 +434,13 @@ fn read_lease(mut row: Reader<'_>) -> Result<Lease> {
         max_attempts: row.take()?,
         created_at: row.take()?,
     };
-    Ok(Lease { job, number, worker, expires_at, work })
+    Ok(Lease {
+        job,
+        number,
+        worker,
+        expires_at,
+        work,
+    })
 }
 
 /// Reads the outcomes of a finish: `id, outcome`.

@@ -32,7 +32,11 @@ pub struct Finish<'a> {
 impl<'a> Finish<'a> {
     /// The clip is stored under [`Lease::video_key`]; there are no subtitles.
     pub fn new(lease: &'a Lease) -> Self {
-        Self { lease, with_srt: false, event_data: None }
+        Self {
+            lease,
+            with_srt: false,
+            event_data: None,
+        }
     }
 }
 
@@ -116,23 +120,41 @@ impl<'a> FinishColumns<'a> {
     pub(super) fn of(finishes: &[Finish<'a>]) -> Result<Self> {
         let ids = finishes.iter().map(|finish| finish.lease.job_id());
         check_batch("finishes", FINISH_MANY_MAX, ids)?;
-        finishes.iter().try_for_each(|finish| check_event_data(finish.event_data))?;
+        finishes
+            .iter()
+            .try_for_each(|finish| check_event_data(finish.event_data))?;
         let mut sorted: Vec<&Finish<'a>> = finishes.iter().collect();
         sorted.sort_unstable_by_key(|finish| finish.lease.job_id());
         let srt = |finish: &&Finish<'_>| finish.with_srt.then(|| finish.lease.srt_key());
         Ok(Self {
-            ids: sorted.iter().map(|finish| finish.lease.job_id().as_uuid()).collect(),
+            ids: sorted
+                .iter()
+                .map(|finish| finish.lease.job_id().as_uuid())
+                .collect(),
             leases: sorted.iter().map(|finish| finish.lease.number()).collect(),
-            workers: sorted.iter().map(|finish| finish.lease.worker_id().as_uuid()).collect(),
-            videos: sorted.iter().map(|finish| finish.lease.video_key().to_string()).collect(),
-            srts: sorted.iter().map(|f| srt(f).as_ref().map(StorageKey::to_string)).collect(),
+            workers: sorted
+                .iter()
+                .map(|finish| finish.lease.worker_id().as_uuid())
+                .collect(),
+            videos: sorted
+                .iter()
+                .map(|finish| finish.lease.video_key().to_string())
+                .collect(),
+            srts: sorted
+                .iter()
+                .map(|f| srt(f).as_ref().map(StorageKey::to_string))
+                .collect(),
             data: sorted.iter().map(|finish| finish.event_data).collect(),
         })
     }
 
     /// Puts the answers into the order of the questions.
     #[allow(clippy::unused_self, reason = "the answers belong to these columns")]
-    pub(super) fn read(&self, finishes: &[Finish<'_>], outcomes: &[(JobId, &str)]) -> Vec<Finished> {
+    pub(super) fn read(
+        &self,
+        finishes: &[Finish<'_>],
+        outcomes: &[(JobId, &str)],
+    ) -> Vec<Finished> {
         let outcomes: HashMap<JobId, &str> = outcomes.iter().copied().collect();
         finishes
             .iter()

@@ -84,21 +84,38 @@ impl Leases<'_> {
             return Ok(Vec::new());
         }
         check_ttl(ttl)?;
-        check_batch("beats", BEATS_MAX, beats.iter().map(|beat| beat.lease.job_id()))?;
-        if beats.iter().any(|beat| beat.progress.is_some_and(|percent| percent > 100)) {
+        check_batch(
+            "beats",
+            BEATS_MAX,
+            beats.iter().map(|beat| beat.lease.job_id()),
+        )?;
+        if beats
+            .iter()
+            .any(|beat| beat.progress.is_some_and(|percent| percent > 100))
+        {
             return Err(Error::invalid("progress", "must be 0 to 100"));
         }
         let mut sorted: Vec<&Beat<'_>> = beats.iter().collect();
         sorted.sort_unstable_by_key(|beat| beat.lease.job_id());
-        let ids: Vec<Uuid> = sorted.iter().map(|beat| beat.lease.job_id().as_uuid()).collect();
+        let ids: Vec<Uuid> = sorted
+            .iter()
+            .map(|beat| beat.lease.job_id().as_uuid())
+            .collect();
         let leases: Vec<i32> = sorted.iter().map(|beat| beat.lease.number()).collect();
-        let workers: Vec<Uuid> =
-            sorted.iter().map(|beat| beat.lease.worker_id().as_uuid()).collect();
-        let progress: Vec<Option<i32>> =
-            sorted.iter().map(|beat| beat.progress.map(i32::from)).collect();
+        let workers: Vec<Uuid> = sorted
+            .iter()
+            .map(|beat| beat.lease.worker_id().as_uuid())
+            .collect();
+        let progress: Vec<Option<i32>> = sorted
+            .iter()
+            .map(|beat| beat.progress.map(i32::from))
+            .collect();
         let rows = self
             .database()
-            .rows(&HEARTBEAT, &[&ids, &leases, &workers, &progress, &ttl.as_secs_f64()])
+            .rows(
+                &HEARTBEAT,
+                &[&ids, &leases, &workers, &progress, &ttl.as_secs_f64()],
+            )
             .await?;
         let mut answers = HashMap::with_capacity(rows.len());
         for row in &rows {

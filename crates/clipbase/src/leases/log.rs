@@ -61,6 +61,8 @@ impl Leases<'_> {
         if reader.take::<Option<bool>>()? != Some(true) {
             return Err(Error::LeaseLost);
         }
-        reader.take::<Option<i32>>()?.ok_or(Error::EventLimit { limit: EVENTS_PER_JOB_MAX })
+        reader.take::<Option<i32>>()?.ok_or(Error::EventLimit {
+            limit: EVENTS_PER_JOB_MAX,
+        })
     }
 }

@@ -169,12 +169,20 @@ impl Failure {
     pub fn new(code: impl Into<String>, message: &str) -> Result<Self> {
         let code = code.into();
         let fits = (1..=ERROR_CODE_BYTES_MAX).contains(&code.len())
-            && code.bytes().all(|b| b.is_ascii_uppercase() || b.is_ascii_digit() || b == b'_');
+            && code
+                .bytes()
+                .all(|b| b.is_ascii_uppercase() || b.is_ascii_digit() || b == b'_');
         if !fits {
-            return Err(Error::invalid("error_code", "must be 1 to 64 of A-Z, 0-9 and _"));
+            return Err(Error::invalid(
+                "error_code",
+                "must be 1 to 64 of A-Z, 0-9 and _",
+            ));
         }
-        let message =
-            message.chars().filter(|c| *c != '\0').take(ERROR_MESSAGE_CHARS_MAX).collect();
+        let message = message
+            .chars()
+            .filter(|c| *c != '\0')
+            .take(ERROR_MESSAGE_CHARS_MAX)
+            .collect();
         Ok(Self { code, message })
     }
 
@@ -193,7 +201,10 @@ impl Failure {
 fn check_batch(field: &'static str, most: usize, ids: impl Iterator<Item = JobId>) -> Result<()> {
     let mut ids: Vec<JobId> = ids.collect();
     if ids.len() > most {
-        return Err(Error::invalid(field, format!("must be at most {most} a call")));
+        return Err(Error::invalid(
+            field,
+            format!("must be at most {most} a call"),
+        ));
     }
     ids.sort_unstable();
     if ids.windows(2).any(|pair| pair.first() == pair.last()) {

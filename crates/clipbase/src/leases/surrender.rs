@@ -111,7 +111,9 @@ impl Leases<'_> {
     /// # Errors
     /// `LEASE_LOST`; `NOT_FOUND`.
     pub async fn fail(&self, lease: &Lease, failure: &Failure) -> Result<()> {
-        self.surrender(lease, "fail", Some(failure)).await.map(|_| ())
+        self.surrender(lease, "fail", Some(failure))
+            .await
+            .map(|_| ())
     }
 
     /// Gives a job up after a failure that may pass: back into the queue after a backoff, or failed when
@@ -157,7 +159,9 @@ impl Leases<'_> {
             )
             .await?;
         let mut reader = Reader::new(rows.first().ok_or(Error::NotFound { what: "job" })?);
-        reader.take::<Option<&str>>()?.map_or(Err(Error::LeaseLost), read_next)
+        reader
+            .take::<Option<&str>>()?
+            .map_or(Err(Error::LeaseLost), read_next)
     }
 
     /// Takes back jobs whose leases have run out. Needs no leader: any worker may call it, at any time.
@@ -179,7 +183,8 @@ impl Leases<'_> {
         if dead.is_empty() {
             return Ok(Vec::new());
         }
-        self.take_back(Some(dead.iter().map(WorkerId::as_uuid).collect()), limit).await
+        self.take_back(Some(dead.iter().map(WorkerId::as_uuid).collect()), limit)
+            .await
     }
 
     async fn take_back(&self, dead: Option<Vec<Uuid>>, limit: u32) -> Result<Vec<Reaped>> {
@@ -188,7 +193,11 @@ impl Leases<'_> {
         }
         let settings = self.settings();
         // A lease that ran out may mean that something is overloaded; a worker known dead means nothing.
-        let base = if dead.is_some() { Duration::ZERO } else { settings.backoff.base };
+        let base = if dead.is_some() {
+            Duration::ZERO
+        } else {
+            settings.backoff.base
+        };
         let rows = self
             .database()
             .rows(
@@ -207,7 +216,10 @@ impl Leases<'_> {
             .map(|row| {
                 let mut reader = Reader::new(row);
                 let job = JobId::from_uuid(reader.take()?);
-                Ok(Reaped { job, to: read_next(reader.take()?)? })
+                Ok(Reaped {
+                    job,
+                    to: read_next(reader.take()?)?,
+                })
             })
             .collect()
     }

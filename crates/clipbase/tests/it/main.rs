@@ -8,4 +8,5 @@
     reason = "a test and what helps it fail by panicking"
 )]
 
+mod lifecycle;
 mod storage;
