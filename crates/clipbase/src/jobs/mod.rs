@@ -27,6 +27,7 @@ pub(crate) static STATEMENTS: &[&Statement] = &[
     &update::DELETE,
     &transition::TRANSITION,
     &stats::STATS,
+    &idempotency::FIND,
     &idempotency::FORGET,
 ];
 
