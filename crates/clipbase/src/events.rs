@@ -133,6 +133,25 @@ SELECT job.status::text AS status, job.progress, job.event_seq,
 };
 
 /// The repository of events. A cheap value: make one where you need it.
+///
+/// ```
+/// # use clipbase_testkit::builders::new_job;
+/// # clipbase_testkit::example(async |clipbase| {
+/// let job = clipbase.jobs().create(&new_job()).await?;
+/// let note = serde_json::json!({"by_whom": "support"});
+/// assert_eq!(clipbase.events().add(job.id, "note", Some(&note)).await?, 2);
+/// clipbase.jobs().cancel(job.id).await?;
+///
+/// // From the first event to the job's end, each once and in order.
+/// let mut follower = clipbase.events().follow(job.id, 0);
+/// let mut kinds = Vec::new();
+/// while let Some(page) = follower.next().await? {
+///     kinds.extend(page.events.into_iter().map(|event| event.kind));
+/// }
+/// assert_eq!(kinds, ["created", "note", "canceled"]);
+/// # Ok(())
+/// # });
+/// ```
 #[derive(Clone, Copy, Debug)]
 pub struct JobEvents<'a> {
     inner: &'a Inner,
