@@ -56,6 +56,17 @@ impl Priority {
     }
 }
 
+impl Priority {
+    /// Returns its place: 0 goes first.
+    pub(crate) const fn rank(self) -> u8 {
+        match self {
+            Self::High => 0,
+            Self::Normal => 1,
+            Self::Low => 2,
+        }
+    }
+}
+
 impl fmt::Display for Priority {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(self.as_str())

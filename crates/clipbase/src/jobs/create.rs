@@ -65,7 +65,9 @@ SELECT false, known.fingerprint, ",
         "
   FROM public.job_idempotency AS known
   JOIN public.jobs AS job ON job.id = known.job_id
- WHERE known.scope = $18 AND known.key = $19 AND NOT EXISTS (SELECT FROM created)"
+ WHERE known.scope = $18 AND known.key = $19 AND NOT EXISTS (SELECT FROM created)
+   -- A key that has run out stands for nothing: a twin has just taken it, and the next look sees the twin's.
+   AND known.expires_at > now()"
     ),
     params: &[
         Type::UUID,
