@@ -11,3 +11,5 @@
 mod lifecycle;
 mod model;
 mod storage;
+mod support;
+mod zombies;
