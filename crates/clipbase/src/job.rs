@@ -346,17 +346,27 @@ pub(crate) fn check_event_data(data: Option<&Value>) -> Result<()> {
             format!("must not use the key {key:?}: it is reserved"),
         ));
     }
-    let text = data.to_string();
-    if text.len() > EVENT_DATA_BYTES_MAX {
+    if data.to_string().len() > EVENT_DATA_BYTES_MAX {
         return Err(Error::invalid("data", "must be at most 8192 bytes of JSON"));
     }
-    if text.contains("\\u0000") {
+    if has_nul(data) {
         return Err(Error::invalid(
             "data",
             "must not contain the character U+0000",
         ));
     }
     Ok(())
+}
+
+fn has_nul(data: &Value) -> bool {
+    match data {
+        Value::String(text) => text.contains('\0'),
+        Value::Array(items) => items.iter().any(has_nul),
+        Value::Object(map) => map
+            .iter()
+            .any(|(key, value)| key.contains('\0') || has_nul(value)),
+        Value::Null | Value::Bool(_) | Value::Number(_) => false,
+    }
 }
 
 /// A job as the database holds it: the columns of `public.jobs`.

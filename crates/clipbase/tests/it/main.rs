@@ -8,6 +8,9 @@
     reason = "a test and what helps it fail by panicking"
 )]
 
+mod claims;
+mod events;
+mod leases;
 mod lifecycle;
 mod model;
 mod storage;
