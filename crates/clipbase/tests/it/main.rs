@@ -9,10 +9,13 @@
 )]
 
 mod claims;
+mod cleanup;
+mod connections;
 mod events;
 mod leases;
 mod lifecycle;
 mod model;
+mod races;
 mod storage;
 mod support;
 mod zombies;
