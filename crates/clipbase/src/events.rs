@@ -144,7 +144,7 @@ impl<'a> JobEvents<'a> {
         Self { inner }
     }
 
-    fn database(&self) -> &'a Database {
+    fn database(self) -> &'a Database {
         &self.inner.database
     }
 

@@ -511,18 +511,19 @@ mod tests {
 
     #[test]
     fn each_bad_field_is_named() {
-        let cases: [(&str, fn(&mut NewJob)); 7] = [
+        type Spoil = fn(&mut NewJob);
+        let cases: [(&str, Spoil); 7] = [
             ("burn_subtitles", |job| job.burn_subtitles = true),
             ("subtitle_lang", |job| {
-                job.subtitle_lang = "no language".into()
+                job.subtitle_lang = "no language".into();
             }),
             ("shard", |job| job.shard = -1),
             ("max_attempts", |job| job.max_attempts = 0),
             ("source_url", |job| {
-                job.source = Source::Youtube("file:///etc/passwd".into())
+                job.source = Source::Youtube("file:///etc/passwd".into());
             }),
             ("source_key", |job| {
-                job.source = Source::Upload(StorageKey::result_video(job.id, 1))
+                job.source = Source::Upload(StorageKey::result_video(job.id, 1));
             }),
             ("data", |job| job.event_data = Some(json!({"set": {}}))),
         ];

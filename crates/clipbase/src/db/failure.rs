@@ -72,7 +72,8 @@ pub(super) fn of_connect(error: &tokio_postgres::Error) -> Error {
 pub(super) fn of_statement(error: &tokio_postgres::Error) -> Error {
     let Some(db) = error.as_db_error() else {
         if error.is_closed()
-            || std::error::Error::source(error).is_some_and(|s| s.is::<std::io::Error>())
+            || std::error::Error::source(error)
+                .is_some_and(<dyn std::error::Error>::is::<std::io::Error>)
         {
             return Error::caused(
                 Code::DbUnavailable,

@@ -164,9 +164,8 @@ impl Jobs<'_> {
         job.check()?;
         let values = Values::of(job, None);
         let rows = self.database().rows(&CREATE, &values.params()).await?;
-        rows.first()
-            .map(|row| read_job(Reader::new(row).skip(2)))
-            .unwrap_or_else(|| Err(lapsed()))
+        let row = rows.first().ok_or_else(lapsed)?;
+        read_job(Reader::new(row).skip(2))
     }
 
     /// As [`Jobs::create`], in a transaction of the caller's, which commits or takes back both.
@@ -181,9 +180,8 @@ impl Jobs<'_> {
         job.check()?;
         let values = Values::of(job, None);
         let rows = rows_in(transaction, &CREATE, &values.params()).await?;
-        rows.first()
-            .map(|row| read_job(Reader::new(row).skip(2)))
-            .unwrap_or_else(|| Err(lapsed()))
+        let row = rows.first().ok_or_else(lapsed)?;
+        read_job(Reader::new(row).skip(2))
     }
 
     /// Creates a job once: the same key with the same request answers with the job that it made before.

@@ -57,8 +57,8 @@ async fn work_off_the_queue(clipbase: &Clipbase, limit: u32, number: i32) -> Vec
             assert_eq!(turn.finished, vec![Finished::Done; held.len()]);
             turn.claimed
         } else {
-            let finished = clipbase.leases().finish_many(&finishes).await.unwrap();
-            assert_eq!(finished, vec![Finished::Done; held.len()]);
+            let ends = clipbase.leases().finish_many(&finishes).await.unwrap();
+            assert_eq!(ends, vec![Finished::Done; held.len()]);
             clipbase.leases().claim(&options).await.unwrap()
         };
         done.extend(held.iter().map(Lease::job_id));
@@ -116,7 +116,6 @@ async fn hammer(
         *held = Some(lease);
     }
     match (step % 11, held.as_ref()) {
-        (0, _) => jobs.retry(id).await.map(drop),
         (1, _) => jobs.cancel(id).await.map(drop),
         (2, _) => {
             let patch = JobPatch {
@@ -239,7 +238,7 @@ async fn batches_in_opposite_orders_do_not_block_each_other() {
                 }
                 let finishes: Vec<_> = mine.iter().map(Finish::new).collect();
                 let options = ClaimOptions::new(WorkerId::new(), 3);
-                let finished = if task % 3 == 0 {
+                let ends = if task % 3 == 0 {
                     clipbase
                         .leases()
                         .turn(&finishes, &options)
@@ -249,7 +248,7 @@ async fn batches_in_opposite_orders_do_not_block_each_other() {
                 } else {
                     clipbase.leases().finish_many(&finishes).await.unwrap()
                 };
-                let done = |word| finished.iter().filter(|end| **end == word).count();
+                let done = |word| ends.iter().filter(|end| **end == word).count();
                 assert_eq!(done(Finished::Done) + done(Finished::Repeated), 40);
                 done(Finished::Done)
             });

@@ -42,20 +42,20 @@ async fn a_job_adopts_its_announced_upload() {
     run(async |bench| {
         let jobs = bench.clipbase.jobs();
         let raw = bench.database.raw().await;
-        let [one, once, many] = [
+        let [single, keyed, batched] = [
             announced(bench).await,
             announced(bench).await,
             announced(bench).await,
         ];
         assert_eq!(outbox(bench).await, 3);
-        jobs.create(&one.0).await.unwrap();
+        jobs.create(&single.0).await.unwrap();
         let request = Idempotency::new("test", "key");
-        jobs.create_once(&once.0, &request).await.unwrap();
-        jobs.create_many(&[new_job(), many.0]).await.unwrap();
+        jobs.create_once(&keyed.0, &request).await.unwrap();
+        jobs.create_many(&[new_job(), batched.0]).await.unwrap();
         assert_eq!(outbox(bench).await, 0);
         make_deletions_due(&raw).await;
         clean_up(bench).await;
-        for key in [one.1, once.1, many.1] {
+        for key in [single.1, keyed.1, batched.1] {
             assert!(exists(bench, &key).await);
         }
     })

@@ -371,12 +371,12 @@ impl ModelJob {
                 }
                 self.start_afresh();
             }
-            (Queued, _) => self.end_badly(code.unwrap_or("CANCELED"), None),
-            (_, Queued) if is_canceled => self.end_badly(code.unwrap_or("CANCELED"), None),
+            (from, _) if from == Queued || is_canceled => {
+                self.end_badly(code.unwrap_or("CANCELED"), None);
+            }
             (_, Queued) => {
                 self.back_into_the_queue();
             }
-            (_, Failed) if is_canceled => self.end_badly(code.unwrap_or("CANCELED"), None),
             (_, Failed) => self.end_badly(code.unwrap_or("UNSPECIFIED"), None),
         }
         self.events += 1;

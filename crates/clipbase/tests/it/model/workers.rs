@@ -7,7 +7,7 @@ use clipbase::leases::{Beat, ClaimOptions, Failure, Finish, Finished, LEASE_TTL,
 use clipbase::storage::StorageKey;
 use clipbase::{Code, JobId, JobStatus, Priority, WorkerId};
 
-use super::reference::By;
+use super::reference::{By, ModelJob};
 use super::world::World;
 
 impl World<'_> {
@@ -16,7 +16,7 @@ impl World<'_> {
         self.note(format!("{worker} claims {id}"));
         let leases = self.clipbase().leases();
         let lease = leases.claim_job(worker, id, LEASE_TTL).await.unwrap();
-        let is_claimable = self.jobs.get(&id).is_some_and(|job| job.is_claimable());
+        let is_claimable = self.jobs.get(&id).is_some_and(ModelJob::is_claimable);
         self.expect(Ok(lease.is_some()), Ok(is_claimable));
         self.claimed(worker, lease.as_slice());
     }

@@ -159,6 +159,7 @@ impl<'a> World<'a> {
 
     /// Compares an answer with the model's, by its error code where it failed.
     #[track_caller]
+    #[allow(clippy::needless_pass_by_value, reason = "answers are made for it")]
     pub(super) fn expect<T: Debug + PartialEq>(
         &self,
         answer: Result<T, Error>,
