@@ -8,6 +8,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use tokio::time::Instant;
 use tokio_postgres::types::Type;
 use uuid::Uuid;
 
@@ -162,7 +163,7 @@ impl<'a> JobEvents<'a> {
         Self { inner }
     }
 
-    fn database(&self) -> &'a Database {
+    fn database(self) -> &'a Database {
         &self.inner.database
     }
 
@@ -237,7 +238,7 @@ impl<'a> JobEvents<'a> {
             job,
             after,
             interval: FOLLOW_INTERVAL,
-            is_first: true,
+            asked_at: None,
             is_over: false,
         }
     }
@@ -250,7 +251,8 @@ pub struct Follower<'a> {
     job: JobId,
     after: i32,
     interval: Duration,
-    is_first: bool,
+    /// When it last asked and got all there was.
+    asked_at: Option<Instant>,
     is_over: bool,
 }
 
@@ -263,7 +265,7 @@ impl Follower<'_> {
     }
 
     /// Waits for what comes next; `None` once the job has ended and all was read. Cancel-safe: a dropped
-    /// call loses no event.
+    /// call loses no event, and the next one waits only for what is left of the interval.
     ///
     /// # Errors
     /// `NOT_FOUND` when the job is deleted meanwhile.
@@ -272,15 +274,17 @@ impl Follower<'_> {
             return Ok(None);
         }
         loop {
-            if !self.is_first {
-                tokio::time::sleep(self.interval).await;
+            if let Some(asked_at) = self.asked_at {
+                let waited = asked_at.elapsed();
+                tokio::time::sleep(self.interval.saturating_sub(waited)).await;
             }
             let page = self
                 .events
                 .after(self.job, self.after, EVENTS_LIST_MAX)
                 .await?;
             // A full page: there is more already.
-            self.is_first = page.events.len() == EVENTS_LIST_MAX as usize;
+            let is_full = page.events.len() == EVENTS_LIST_MAX as usize;
+            self.asked_at = (!is_full).then(Instant::now);
             self.is_over = page.is_end;
             if let Some(last) = page.events.last() {
                 self.after = last.seq;

@@ -81,11 +81,11 @@ impl<'a> Cleanup<'a> {
         Self { inner }
     }
 
-    fn database(&self) -> &'a Database {
+    fn database(self) -> &'a Database {
         &self.inner.database
     }
 
-    fn lease_ttl(&self) -> Duration {
+    fn lease_ttl(self) -> Duration {
         self.inner.settings.lease_ttl
     }
 

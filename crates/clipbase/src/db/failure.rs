@@ -2,7 +2,7 @@
 //! server or a row said in its own words, since that may hold an address, a key or a bucket's name.
 
 use deadpool_postgres::PoolError;
-use tokio_postgres::error::{DbError, SqlState};
+use tokio_postgres::error::{DbError, Severity, SqlState};
 
 use crate::error::{Cause, Code, Error};
 
@@ -29,6 +29,14 @@ pub(super) fn remedy(error: &tokio_postgres::Error) -> Remedy {
         "26000" | "42P05" | "08P01" => Remedy::Unname,
         _ => Remedy::Report,
     }
+}
+
+/// Tells whether the server has closed the connection with this error.
+pub(super) fn is_fatal(error: &DbError) -> bool {
+    matches!(
+        error.parsed_severity(),
+        Some(Severity::Fatal | Severity::Panic)
+    )
 }
 
 /// Maps a failure to get a connection: nothing was sent.
@@ -64,7 +72,8 @@ pub(super) fn of_connect(error: &tokio_postgres::Error) -> Error {
 pub(super) fn of_statement(error: &tokio_postgres::Error) -> Error {
     let Some(db) = error.as_db_error() else {
         if error.is_closed()
-            || std::error::Error::source(error).is_some_and(|s| s.is::<std::io::Error>())
+            || std::error::Error::source(error)
+                .is_some_and(<dyn std::error::Error>::is::<std::io::Error>)
         {
             return Error::caused(
                 Code::DbUnavailable,

@@ -74,11 +74,11 @@ impl<'a> Jobs<'a> {
         Self { inner }
     }
 
-    fn database(&self) -> &'a Database {
+    fn database(self) -> &'a Database {
         &self.inner.database
     }
 
-    fn settings(&self) -> &'a Settings {
+    fn settings(self) -> &'a Settings {
         &self.inner.settings
     }
 }

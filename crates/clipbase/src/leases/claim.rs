@@ -59,6 +59,11 @@ impl ClaimOptions {
         if self.shards.len() > SHARDS_MAX {
             return Err(Error::invalid("shards", "must be at most 1000"));
         }
+        let mut shards = self.shards.clone();
+        shards.sort_unstable();
+        if shards.windows(2).any(|pair| pair.first() == pair.last()) {
+            return Err(Error::invalid("shards", "must name each shard once"));
+        }
         check_ttl(self.lease_ttl)
     }
 }
@@ -187,7 +192,9 @@ macro_rules! lease_columns {
             $from,
             "max_attempts, ",
             $from,
-            "created_at"
+            "created_at, ",
+            $from,
+            "run_at"
         )
     };
 }
@@ -212,6 +219,7 @@ const LEASE_COLUMNS: &[Column] = &[
     always("attempts", Type::INT4),
     always("max_attempts", Type::INT4),
     always("created_at", Type::TIMESTAMPTZ),
+    always("run_at", Type::TIMESTAMPTZ),
 ];
 
 pub(super) static CLAIM: Statement = Statement {
@@ -257,6 +265,7 @@ SELECT ",
 };
 
 // The finished jobs and the claimed ones are different rows, so one statement and one commit do for both.
+// The finishes come first: they wait for their rows, which they must not do while rows are claimed.
 pub(super) static TURN: Statement = Statement {
     name: "leases.turn",
     sql: concat!(
@@ -268,14 +277,18 @@ WITH RECURSIVE",
         ",",
         claimed_ctes!("$4", "$5"),
         "
-SELECT NULL::text AS outcome, ",
+SELECT outcome, id, NULL::int4 AS lease, NULL::uuid AS worker_id, NULL::timestamptz AS lease_expires_at,
+       NULL::varchar AS source_type, NULL::varchar AS source_key, NULL::varchar AS source_url,
+       NULL::int4 AS start_sec, NULL::int4 AS end_sec, NULL::int8 AS start_ms, NULL::int8 AS end_ms,
+       NULL::bool AS with_subtitles, NULL::bool AS burn_subtitles, NULL::varchar AS subtitle_lang,
+       NULL::varchar AS priority, NULL::int4 AS shard, NULL::int4 AS attempts, NULL::int4 AS max_attempts,
+       NULL::timestamptz AS created_at, NULL::timestamptz AS run_at
+  FROM outcomes
+UNION ALL
+SELECT NULL, ",
         lease_columns!("claimed."),
         "
-  FROM claimed
-UNION ALL
-SELECT outcome, id, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL,
-       NULL, NULL, NULL
-  FROM outcomes"
+  FROM claimed"
     ),
     params: &[
         Type::INT4_ARRAY,
@@ -312,6 +325,7 @@ SELECT outcome, id, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, 
         maybe("attempts", Type::INT4),
         maybe("max_attempts", Type::INT4),
         maybe("created_at", Type::TIMESTAMPTZ),
+        maybe("run_at", Type::TIMESTAMPTZ),
     ],
 };
 
@@ -336,9 +350,11 @@ impl Leases<'_> {
                 ],
             )
             .await?;
-        rows.iter()
+        let claimed: Result<Vec<_>> = rows
+            .iter()
             .map(|row| read_lease(Reader::new(row)))
-            .collect()
+            .collect();
+        Ok(in_order(claimed?))
     }
 
     /// Claims this job, when it is queued and due; `None` when it is not, or somebody else is taking it.
@@ -361,7 +377,7 @@ impl Leases<'_> {
             )
             .await?;
         rows.first()
-            .map(|row| read_lease(Reader::new(row)))
+            .map(|row| read_lease(Reader::new(row)).map(|(_, lease)| lease))
             .transpose()
     }
 
@@ -404,12 +420,22 @@ impl Leases<'_> {
         }
         Ok(Turn {
             finished: finish.read(finishes, &outcomes),
-            claimed,
+            claimed: in_order(claimed),
         })
     }
 }
 
-fn read_lease(mut row: Reader<'_>) -> Result<Lease> {
+/// Sorts by priority, then by shard, then as the queue is sorted: the rows come as the update found them.
+fn in_order(mut claimed: Vec<(Option<Timestamp>, Lease)>) -> Vec<Lease> {
+    claimed.sort_unstable_by_key(|(run_at, lease)| {
+        let work = &lease.work;
+        (work.priority.rank(), work.shard, *run_at, lease.job)
+    });
+    claimed.into_iter().map(|(_, lease)| lease).collect()
+}
+
+/// Reads a lease, and since when its job was due.
+fn read_lease(mut row: Reader<'_>) -> Result<(Option<Timestamp>, Lease)> {
     let job = JobId::from_uuid(row.take()?);
     let number = row.take()?;
     let worker = WorkerId::from_uuid(row.take::<Uuid>()?);
@@ -434,13 +460,14 @@ fn read_lease(mut row: Reader<'_>) -> Result<Lease> {
         max_attempts: row.take()?,
         created_at: row.take()?,
     };
-    Ok(Lease {
+    let lease = Lease {
         job,
         number,
         worker,
         expires_at,
         work,
-    })
+    };
+    Ok((row.time()?, lease))
 }
 
 /// Reads the outcomes of a finish: `id, outcome`.

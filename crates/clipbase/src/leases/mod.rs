@@ -96,11 +96,11 @@ impl<'a> Leases<'a> {
         Self { inner }
     }
 
-    fn database(&self) -> &'a Database {
+    fn database(self) -> &'a Database {
         &self.inner.database
     }
 
-    fn settings(&self) -> &'a Settings {
+    fn settings(self) -> &'a Settings {
         &self.inner.settings
     }
 }

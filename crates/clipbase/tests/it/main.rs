@@ -8,5 +8,14 @@
     reason = "a test and what helps it fail by panicking"
 )]
 
+mod claims;
+mod cleanup;
+mod connections;
+mod events;
+mod leases;
 mod lifecycle;
+mod model;
+mod races;
 mod storage;
+mod support;
+mod zombies;
