@@ -8,6 +8,7 @@
     reason = "a test and what helps it fail by panicking"
 )]
 
+mod leaks;
 mod lifecycle;
 mod plans;
 mod storage;
