@@ -157,13 +157,11 @@ impl Jobs<'_> {
     /// announcement has lapsed.
     pub async fn create(&self, job: &NewJob) -> Result<Job> {
         job.check()?;
-        with_params(job, None, async |params| {
-            self.database().rows(&CREATE, params).await
-        })
-        .await?
-        .first()
-        .map(|row| read_job(Reader::new(row).skip(2)))
-        .unwrap_or_else(|| Err(lapsed()))
+        let one = One::of(job, None);
+        let rows = self.database().rows(&CREATE, &one.params()).await?;
+        rows.first()
+            .map(|row| read_job(Reader::new(row).skip(2)))
+            .unwrap_or_else(|| Err(lapsed()))
     }
 
     /// As [`Jobs::create`], in a transaction of the caller's, which commits or takes back both.
@@ -176,13 +174,11 @@ impl Jobs<'_> {
         job: &NewJob,
     ) -> Result<Job> {
         job.check()?;
-        with_params(job, None, async |params| {
-            rows_in(transaction, &CREATE, params).await
-        })
-        .await?
-        .first()
-        .map(|row| read_job(Reader::new(row).skip(2)))
-        .unwrap_or_else(|| Err(lapsed()))
+        let one = One::of(job, None);
+        let rows = rows_in(transaction, &CREATE, &one.params()).await?;
+        rows.first()
+            .map(|row| read_job(Reader::new(row).skip(2)))
+            .unwrap_or_else(|| Err(lapsed()))
     }
 
     /// Creates a job once: the same key with the same request answers with the job that it made before.
@@ -193,10 +189,8 @@ impl Jobs<'_> {
         job.check()?;
         request.check()?;
         for _ in 0..=TWIN_RETRIES_MAX {
-            let rows = with_params(job, Some(request), async |params| {
-                self.database().rows(&CREATE, params).await
-            })
-            .await?;
+            let one = One::of(job, Some(request));
+            let rows = self.database().rows(&CREATE, &one.params()).await?;
             // Nothing: a twin has committed since this statement's snapshot was taken. The next one sees it.
             let Some(row) = rows.first() else { continue };
             let mut reader = Reader::new(row);
@@ -243,36 +237,65 @@ fn lapsed() -> Error {
     )
 }
 
-async fn with_params<T>(
-    job: &NewJob,
-    request: Option<&Idempotency>,
-    run: impl AsyncFnOnce(&[Param<'_>]) -> Result<T>,
-) -> Result<T> {
-    let print = request.map(|_| fingerprint(job));
-    run(&[
-        &job.id.as_uuid(),
-        &job.priority.as_str(),
-        &job.shard,
-        &job.source.kind(),
-        &job.source.key(),
-        &job.source.url(),
-        &job.range.start_sec(),
-        &job.range.end_sec(),
-        &job.range.start_ms(),
-        &job.range.end_ms(),
-        &job.with_subtitles,
-        &job.burn_subtitles,
-        &job.subtitle_lang,
-        &job.max_attempts,
-        &job.run_at,
-        &job.expires_at,
-        &job.event_data,
-        &request.map(|request| request.scope.as_str()),
-        &request.map(|request| request.key.as_str()),
-        &print,
-        &request.map(|request| request.ttl.as_secs_f64()),
-    ])
-    .await
+/// One job's parameters. A value, not a closure over them: a future that holds one can be spawned.
+struct One<'a> {
+    job: &'a NewJob,
+    id: Uuid,
+    priority: &'a str,
+    kind: &'a str,
+    key: Option<String>,
+    url: Option<&'a str>,
+    seconds: (i32, i32),
+    millis: (i64, i64),
+    scope: Option<&'a str>,
+    request: Option<&'a str>,
+    print: Option<Vec<u8>>,
+    ttl: Option<f64>,
+}
+
+impl<'a> One<'a> {
+    fn of(job: &'a NewJob, request: Option<&'a Idempotency>) -> Self {
+        Self {
+            job,
+            id: job.id.as_uuid(),
+            priority: job.priority.as_str(),
+            kind: job.source.kind(),
+            key: job.source.key(),
+            url: job.source.url(),
+            seconds: (job.range.start_sec(), job.range.end_sec()),
+            millis: (job.range.start_ms(), job.range.end_ms()),
+            scope: request.map(|request| request.scope.as_str()),
+            request: request.map(|request| request.key.as_str()),
+            print: request.map(|_| fingerprint(job)),
+            ttl: request.map(|request| request.ttl.as_secs_f64()),
+        }
+    }
+
+    fn params(&self) -> [Param<'_>; 21] {
+        [
+            &self.id,
+            &self.priority,
+            &self.job.shard,
+            &self.kind,
+            &self.key,
+            &self.url,
+            &self.seconds.0,
+            &self.seconds.1,
+            &self.millis.0,
+            &self.millis.1,
+            &self.job.with_subtitles,
+            &self.job.burn_subtitles,
+            &self.job.subtitle_lang,
+            &self.job.max_attempts,
+            &self.job.run_at,
+            &self.job.expires_at,
+            &self.job.event_data,
+            &self.scope,
+            &self.request,
+            &self.print,
+            &self.ttl,
+        ]
+    }
 }
 
 /// Jobs turned on their side: an array a column.
