@@ -160,8 +160,7 @@ impl Jobs<'_> {
         let one = One::of(job, None);
         let rows = self.database().rows(&CREATE, &one.params()).await?;
         rows.first()
-            .map(|row| read_job(Reader::new(row).skip(2)))
-            .unwrap_or_else(|| Err(lapsed()))
+            .map_or_else(|| Err(lapsed()), |row| read_job(Reader::new(row).skip(2)))
     }
 
     /// As [`Jobs::create`], in a transaction of the caller's, which commits or takes back both.
@@ -177,8 +176,7 @@ impl Jobs<'_> {
         let one = One::of(job, None);
         let rows = rows_in(transaction, &CREATE, &one.params()).await?;
         rows.first()
-            .map(|row| read_job(Reader::new(row).skip(2)))
-            .unwrap_or_else(|| Err(lapsed()))
+            .map_or_else(|| Err(lapsed()), |row| read_job(Reader::new(row).skip(2)))
     }
 
     /// Creates a job once: the same key with the same request answers with the job that it made before.

@@ -11,4 +11,5 @@
 mod leaks;
 mod lifecycle;
 mod plans;
+mod spawn;
 mod storage;

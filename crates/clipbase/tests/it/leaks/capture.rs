@@ -1,5 +1,6 @@
 //! Everything that a process could show: errors with their causes, logs at the finest level, metrics.
 
+use std::fmt::Write as _;
 use std::io::Write;
 use std::sync::{Arc, Mutex, Once};
 
@@ -21,7 +22,7 @@ pub(super) fn assert_discreet(error: &clipbase::Error) {
     let mut text = format!("{error}\n{error:?}\n{error:#?}");
     let mut cause = std::error::Error::source(error);
     while let Some(inner) = cause {
-        text.push_str(&format!("\n{inner}\n{inner:?}"));
+        write!(text, "\n{inner}\n{inner:?}").unwrap();
         cause = inner.source();
     }
     assert_clean(&text);

@@ -23,7 +23,7 @@ fn secretive() -> NewJob {
         source,
         ClipRange::from_millis(0, 1_000).unwrap(),
     );
-    job.subtitle_lang = "planted".to_owned();
+    "planted".clone_into(&mut job.subtitle_lang);
     job.event_data = Some(json!({"planted": "sources/planted"}));
     job
 }

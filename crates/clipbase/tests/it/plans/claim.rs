@@ -76,7 +76,7 @@ async fn a_claim_locks_no_more_rows_than_it_takes() {
             )
             .await
             .unwrap();
-        assert_eq!(rows.len(), limit as usize);
+        assert_eq!(rows.len(), usize::try_from(limit).unwrap());
         left -= i64::from(limit);
         assert_eq!(unlocked(&other).await, left, "after a claim of {limit}");
         transaction.commit().await.unwrap();

@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 
 use clipbase::db::Statement;
 use serde_json::Value;
+use tokio_postgres::types::Type;
 use tokio_postgres::{Client, SimpleQueryMessage};
 
 /// A node of a plan.
@@ -74,7 +75,7 @@ async fn run(
     options: &str,
     arguments: &[&str],
 ) -> Plan {
-    let types: Vec<&str> = statement.params.iter().map(|kind| kind.name()).collect();
+    let types: Vec<&str> = statement.params.iter().map(Type::name).collect();
     let declared = parenthesized(&types);
     let sql = format!(
         "SET plan_cache_mode = {mode}; PREPARE planned {declared} AS {}",
