@@ -94,7 +94,7 @@ SELECT id, job_id, seq, ts, type, data
   FROM public.job_events
  WHERE job_id = $1 AND seq > $2
  ORDER BY seq
- LIMIT $3",
+ LIMIT (SELECT $3)",
     params: &[Type::UUID, Type::INT4, Type::INT8],
     columns: &[
         always("id", Type::UUID),
@@ -116,7 +116,7 @@ SELECT job.status::text AS status, job.progress, job.event_seq,
     SELECT * FROM public.job_events AS event
      WHERE event.job_id = job.id AND event.seq > $2
      ORDER BY event.seq
-     LIMIT $3
+     LIMIT (SELECT $3)
   ) AS event ON true
  WHERE job.id = $1",
     params: &[Type::UUID, Type::INT4, Type::INT8],

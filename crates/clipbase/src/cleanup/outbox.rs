@@ -87,7 +87,7 @@ WITH due AS MATERIALIZED (
       FROM public.storage_deletions AS deletion
      WHERE deletion.next_attempt_at <= now()
      ORDER BY deletion.next_attempt_at
-     LIMIT $1
+     LIMIT (SELECT $1)
        FOR UPDATE OF deletion SKIP LOCKED
 ),
 kept AS (
@@ -109,12 +109,13 @@ SELECT object_key, true FROM kept",
     columns: &[always("object_key", Type::VARCHAR), always("is_owned", Type::BOOL)],
 };
 
+// ARRAY(SELECT …): however many keys, the plan stays on the primary key.
 pub(super) static CONFIRM: Statement = Statement {
     name: "cleanup.confirm_deletions",
     sql: "-- cleanup.confirm_deletions
 DELETE FROM public.storage_deletions
  -- An entry that nobody has tried is a new one, for an object that this removal did not mean.
- WHERE object_key = ANY ($1::text[]) AND attempts > 0",
+ WHERE object_key = ANY (ARRAY(SELECT unnest($1::text[]))) AND attempts > 0",
     params: &[Type::TEXT_ARRAY],
     columns: &[],
 };
@@ -122,7 +123,8 @@ DELETE FROM public.storage_deletions
 pub(super) static FAIL: Statement = Statement {
     name: "cleanup.fail_deletions",
     sql: "-- cleanup.fail_deletions
-UPDATE public.storage_deletions SET last_error_code = $2 WHERE object_key = ANY ($1::text[])",
+UPDATE public.storage_deletions SET last_error_code = $2
+ WHERE object_key = ANY (ARRAY(SELECT unnest($1::text[])))",
     params: &[Type::TEXT_ARRAY, Type::TEXT],
     columns: &[],
 };

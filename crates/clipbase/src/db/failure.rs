@@ -157,9 +157,17 @@ fn db_cause(db: &DbError) -> Cause {
     }
 }
 
+/// A name of our own tables' constraints. Others are their owners' words.
 fn known_constraint(name: &str) -> Option<String> {
-    let plain = name.len() <= 63 && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
-    plain.then(|| name.to_owned())
+    let ours = [
+        "jobs_",
+        "job_events_",
+        "job_idempotency_",
+        "storage_deletions_",
+        "clipbase_",
+    ];
+    let plain = name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
+    (plain && ours.iter().any(|table| name.starts_with(table))).then(|| name.to_owned())
 }
 
 fn transport_cause(error: &tokio_postgres::Error) -> Cause {

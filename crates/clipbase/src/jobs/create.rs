@@ -110,7 +110,9 @@ WITH input AS (
 ),
 usable AS (
     SELECT NOT EXISTS (SELECT FROM public.storage_deletions
-                        WHERE object_key = ANY ($5 || ARRAY(SELECT 'results/' || id || '/clip.mp4' FROM input))
+                        -- As an array of a subquery, so that the plan stays on the keys.
+                        WHERE object_key = ANY (ARRAY(SELECT unnest($5) UNION ALL
+                                                      SELECT 'results/' || id || '/clip.mp4' FROM input))
                           AND (reason <> 'upload_unused' OR attempts > 0
                                OR next_attempt_at < now() + interval '5 minutes')) AS ok
 ),
@@ -131,7 +133,8 @@ recorded AS (
       FROM input, usable WHERE usable.ok
 ),
 adopted AS (
-    DELETE FROM public.storage_deletions WHERE object_key = ANY ($5) AND (SELECT ok FROM usable)
+    DELETE FROM public.storage_deletions
+     WHERE object_key = ANY (ARRAY(SELECT unnest($5))) AND (SELECT ok FROM usable)
 )
 SELECT id FROM created",
     params: &[
