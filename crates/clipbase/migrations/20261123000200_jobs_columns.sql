@@ -33,7 +33,11 @@ UPDATE public.jobs
    SET priority         = CASE WHEN priority IN ('high', 'normal', 'low') THEN priority ELSE 'normal' END,
        progress         = least(greatest(progress, 0), 100),
        run_at           = created_at,
-       lease            = CASE WHEN status = 'processing' THEN 1 ELSE 0 END,
+       -- Whatever a worker may have touched had one lease: its results lie under the seed's keys, go with the
+       -- job when it is deleted, and are not written over by a later attempt.
+       lease            = CASE WHEN status <> 'queued' OR attempts > 0 OR last_heartbeat_at IS NOT NULL
+                                    OR result_video_key IS NOT NULL OR result_srt_key IS NOT NULL
+                               THEN 1 ELSE 0 END,
        attempts         = CASE WHEN status = 'processing' THEN greatest(attempts, 1)
                                ELSE greatest(attempts, 0) END,
        lease_expires_at = CASE WHEN status = 'processing' THEN now() + interval '60 seconds' END,

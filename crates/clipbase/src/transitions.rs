@@ -43,7 +43,8 @@ found AS MATERIALIZED (
            ) < 20 AS refunded,
            CASE job.status
            WHEN 'processing' THEN
-               CASE WHEN NOT (", $unfenced, " OR (job.lease = input.lease AND job.worker_id = input.worker))
+               -- Null-safe: a caller without a lease, or a job without a worker, is no match.
+               CASE WHEN (", $unfenced, " OR (job.lease = input.lease AND job.worker_id = input.worker)) IS NOT TRUE
                         AND input.ask <> 'cancel' THEN NULL
                     WHEN input.ask IN ('finish', 'become done') THEN 'done'
                     WHEN input.ask IN ('fail', 'become failed') THEN 'failed'
