@@ -7,6 +7,17 @@
     clippy::unwrap_used,
     reason = "a test and what helps it fail by panicking"
 )]
+#![allow(
+    clippy::format_push_string,
+    reason = "pages are small, and read better so"
+)]
 
+mod adoption;
+mod edges;
+mod generated;
 mod lifecycle;
+mod migrations;
+mod seed;
+mod seed_client;
+mod state_machine;
 mod storage;
