@@ -51,3 +51,4 @@ COMMENT ON COLUMN public.job_events.seq IS '1..n within the job, without gaps, i
 COMMENT ON COLUMN public.job_events.ts IS 'When the writing transaction began.';
 COMMENT ON COLUMN public.job_events.type IS 'What happened: created, claimed, finished, failed, requeued, released, canceled, retried, updated, or a caller''s word.';
 COMMENT ON COLUMN public.job_events.data IS 'The caller''s data; set: what it changed in the row, from: the state before, by: who.';
+COMMENT ON INDEX  public.idx_job_events_job_id_ts IS 'The seed''s order of a job''s events, for its clients.';

@@ -272,3 +272,13 @@ CREATE TRIGGER clipbase_60_refuse_truncate BEFORE TRUNCATE ON public.jobs
 FOR EACH STATEMENT EXECUTE FUNCTION public.clipbase_refuse_truncate();
 CREATE TRIGGER clipbase_60_refuse_truncate BEFORE TRUNCATE ON public.storage_deletions
 FOR EACH STATEMENT EXECUTE FUNCTION public.clipbase_refuse_truncate();
+
+COMMENT ON FUNCTION public.clipbase_changes(public.jobs, public.jobs) IS 'What an update changed of the fields that events account for.';
+COMMENT ON FUNCTION public.clipbase_jobs_refuse_insert() IS 'CB003: a new job starts as one.';
+COMMENT ON FUNCTION public.clipbase_jobs_record_insert() IS 'Writes the created event of a job that was inserted by hand.';
+COMMENT ON FUNCTION public.clipbase_jobs_refuse_counters() IS 'CB004: lease and event_seq only rise, by one.';
+COMMENT ON FUNCTION public.clipbase_jobs_guard_status() IS 'CB002: refuses every move that is no edge; completes and records a move made by hand.';
+COMMENT ON FUNCTION public.clipbase_jobs_record_update() IS 'Writes the updated event of a change made by hand.';
+COMMENT ON FUNCTION public.clipbase_jobs_forget_milliseconds() IS 'Drops the exact range when the seconds change without it.';
+COMMENT ON FUNCTION public.clipbase_jobs_to_outbox() IS 'Hands the objects of deleted jobs to the clean-up.';
+COMMENT ON FUNCTION public.clipbase_refuse_truncate() IS 'CB006: TRUNCATE would leave stored objects without an owner.';

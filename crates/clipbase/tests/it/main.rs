@@ -13,10 +13,14 @@
 )]
 
 mod adoption;
+mod contract;
 mod edges;
+mod errors_page;
 mod generated;
 mod lifecycle;
 mod migrations;
+mod schema_laws;
+mod schema_page;
 mod seed;
 mod seed_client;
 mod state_machine;
