@@ -140,6 +140,4 @@ CREATE TABLE IF NOT EXISTS public.job_events (
     data   jsonb
 );
 
-CREATE INDEX IF NOT EXISTS idx_job_events_job_id_ts ON public.job_events (job_id, ts);
-
 COMMENT ON TYPE public.job_status IS 'queued: waits for a worker. processing: a worker holds its lease. done: final, results stored. failed: ended with a code, may be retried.';

@@ -57,10 +57,7 @@ pub const CORE: &[Migration] = migrations! { "core":
 impl Migration {
     /// Returns the SHA-256 of the file, in hexadecimal.
     pub fn checksum(&self) -> String {
-        Sha256::digest(self.sql)
-            .iter()
-            .map(|byte| format!("{byte:02x}"))
-            .collect()
+        format!("{:x}", Sha256::digest(self.sql))
     }
 
     /// Tells whether older binaries must not run once this is applied.

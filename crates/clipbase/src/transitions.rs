@@ -43,9 +43,10 @@ found AS MATERIALIZED (
            ) < 20 AS refunded,
            CASE job.status
            WHEN 'processing' THEN
-               -- Null-safe: a caller without a lease, or a job without a worker, is no match.
-               CASE WHEN (", $unfenced, " OR (job.lease = input.lease AND job.worker_id = input.worker)) IS NOT TRUE
-                        AND input.ask <> 'cancel' THEN NULL
+               -- Coalesced: a fence that compares with NULL, for want of a lease or of a worker, holds too.
+               CASE WHEN NOT (", $unfenced, " OR input.ask = 'cancel'
+                              OR coalesce(job.lease = input.lease AND job.worker_id = input.worker, false))
+                    THEN NULL
                     WHEN input.ask IN ('finish', 'become done') THEN 'done'
                     WHEN input.ask IN ('fail', 'become failed') THEN 'failed'
                     WHEN input.ask IN ('retry', 'release', 'reap', 'become queued') THEN

@@ -260,7 +260,7 @@ async fn a_database_without_nasty_rows_gets_the_rules_without_exemptions() {
     client.insert().await;
     migrate::migrate(&config(&database)).await.unwrap();
     let sql = "select count(*) from pg_constraint
-                where conrelid = 'jobs'::regclass and pg_get_constraintdef(oid) like '%created_at%'";
+                where conrelid = 'jobs'::regclass and contype = 'c' and pg_get_constraintdef(oid) like '%created_at%'";
     let exempting: i64 = client.sql.query_one(sql, &[]).await.unwrap().get(0);
     assert_eq!(exempting, 0);
     database.drop_database().await;

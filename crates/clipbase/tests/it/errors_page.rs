@@ -76,7 +76,11 @@ fn meanings() -> Vec<(String, String)> {
         .skip_while(|line| *line != "codes! {")
     {
         if let Some(text) = line.strip_prefix("/// ") {
-            comment = format!("{comment} {text}").trim().to_owned();
+            comment = if comment.is_empty() {
+                text.to_owned()
+            } else {
+                format!("{comment} {text}")
+            };
         } else if let Some(name) = line.split('"').nth(1) {
             found.push((name.to_owned(), std::mem::take(&mut comment)));
         } else if line == "}" {

@@ -137,7 +137,10 @@ async fn old_books_of_supabase_gain_the_columns_that_they_lack() {
     client.batch_execute(sql).await.unwrap();
     migrate::migrate(&config(&database)).await.unwrap();
     let sql = "select count(name) from supabase_migrations.schema_migrations";
-    assert_eq!(count(&client, sql).await, CORE.len() as i64);
+    assert_eq!(
+        count(&client, sql).await,
+        i64::try_from(CORE.len()).unwrap()
+    );
     database.drop_database().await;
 }
 
