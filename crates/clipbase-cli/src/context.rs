@@ -79,15 +79,12 @@ impl Context {
     ) -> Result<Self, Failure> {
         let data_dir = data_dir(global, environment)?;
         make_private_dir(&data_dir)?;
-        let (database, server) = match &environment.database_url {
-            Some(url) => (database_config(url, global, environment)?, None),
-            None => {
-                let server = start_server(&data_dir, environment).await?;
-                (
-                    DatabaseConfig::from_url(&server.url("postgres"))?,
-                    Some(server),
-                )
-            }
+        let (database, server) = if let Some(url) = &environment.database_url {
+            (database_config(url, global, environment)?, None)
+        } else {
+            let server = start_server(&data_dir, environment).await?;
+            let database = DatabaseConfig::from_url(&server.url("postgres"))?;
+            (database, Some(server))
         };
         let storage = open_storage(&data_dir).await?;
         // Somebody waits at the terminal: a second try comes soon.

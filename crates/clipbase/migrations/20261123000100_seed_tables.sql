@@ -1,6 +1,102 @@
--- The tables of the seed, column for column: https://orm.drizzle.team users already have them.
+-- The tables of the seed, column for column; clients of its Drizzle schema have them already.
 -- On a database that was made by the seed's own client nothing is created here; what exists must have the
 -- seed's columns, or the migration stops before it changes anything.
+
+-- What is here already is looked at before anything is made.
+DO $$
+DECLARE
+    problems text;
+BEGIN
+    WITH want (tab, col, typ, len, required) AS (VALUES
+        ('jobs', 'id', 'uuid', 0, true), ('jobs', 'status', 'job_status', 0, true),
+        ('jobs', 'priority', 'varchar', 16, true), ('jobs', 'shard', 'int4', 0, true),
+        ('jobs', 'source_type', 'varchar', 16, true), ('jobs', 'source_key', 'varchar', 512, false),
+        ('jobs', 'source_url', 'varchar', 1024, false), ('jobs', 'start_sec', 'int4', 0, true),
+        ('jobs', 'end_sec', 'int4', 0, true), ('jobs', 'with_subtitles', 'bool', 0, true),
+        ('jobs', 'burn_subtitles', 'bool', 0, true), ('jobs', 'subtitle_lang', 'varchar', 16, false),
+        ('jobs', 'progress', 'int4', 0, true), ('jobs', 'attempts', 'int4', 0, true),
+        ('jobs', 'last_heartbeat_at', 'timestamptz', 0, false),
+        ('jobs', 'result_video_key', 'varchar', 512, false), ('jobs', 'result_srt_key', 'varchar', 512, false),
+        ('jobs', 'error_code', 'varchar', 64, false), ('jobs', 'error_message', 'text', 0, false),
+        ('jobs', 'created_at', 'timestamptz', 0, true), ('jobs', 'updated_at', 'timestamptz', 0, true),
+        ('jobs', 'expires_at', 'timestamptz', 0, false),
+        ('job_events', 'id', 'uuid', 0, true), ('job_events', 'job_id', 'uuid', 0, true),
+        ('job_events', 'ts', 'timestamptz', 0, true), ('job_events', 'type', 'varchar', 64, true),
+        ('job_events', 'data', 'jsonb', 0, false)
+    ),
+    have AS (
+        SELECT class.relname::text AS tab, att.attname::text AS col, typ.typname::text AS typ,
+               CASE WHEN typ.typname = 'varchar' AND att.atttypmod > 4 THEN att.atttypmod - 4 ELSE 1048576 END AS len,
+               att.attnotnull AS required, att.atthasdef OR att.attidentity <> '' AS is_filled
+          FROM pg_catalog.pg_attribute AS att
+          JOIN pg_catalog.pg_class AS class ON class.oid = att.attrelid
+          JOIN pg_catalog.pg_type AS typ ON typ.oid = att.atttypid
+         WHERE class.oid IN (to_regclass('public.jobs'), to_regclass('public.job_events'))
+           AND att.attnum > 0 AND NOT att.attisdropped
+    ),
+    problem (text) AS (
+        SELECT format('%s is not an ordinary table', class.relname)
+          FROM pg_catalog.pg_class AS class
+         WHERE class.oid IN (to_regclass('public.jobs'), to_regclass('public.job_events')) AND class.relkind <> 'r'
+        UNION ALL
+        SELECT format('%s.%s is not %s%s%s', want.tab, want.col, want.typ,
+                      CASE WHEN want.len > 0 THEN format('(%s)', want.len) ELSE '' END,
+                      CASE WHEN want.required THEN ' not null' ELSE '' END)
+          FROM want
+         WHERE to_regclass('public.' || want.tab) IS NOT NULL AND NOT EXISTS (
+            SELECT FROM have
+             WHERE have.tab = want.tab AND have.col = want.col AND have.typ = want.typ AND have.len >= want.len
+               AND have.required = want.required)
+        UNION ALL
+        -- A column that the seed has not: harmless unless ours is to have its name, or a row needs a value for it.
+        SELECT format('%s.%s is not a column of the seed', have.tab, have.col)
+          FROM have
+         WHERE NOT EXISTS (SELECT FROM want WHERE want.tab = have.tab AND want.col = have.col)
+           AND ((have.required AND NOT have.is_filled)
+                OR have.col IN ('seq', 'lease', 'lease_expires_at', 'worker_id', 'run_at', 'max_attempts',
+                                'cancel_requested_at', 'started_at', 'finished_at', 'event_seq', 'start_ms',
+                                'end_ms', 'priority_rank'))
+        UNION ALL
+        SELECT format('%s has not the primary key id', class.relname)
+          FROM pg_catalog.pg_class AS class
+         WHERE class.oid IN (to_regclass('public.jobs'), to_regclass('public.job_events'))
+           AND NOT EXISTS (
+            SELECT FROM pg_catalog.pg_constraint AS con
+             WHERE con.conrelid = class.oid AND con.contype = 'p' AND con.conname = class.relname || '_pkey'
+               AND pg_catalog.pg_get_constraintdef(con.oid) = 'PRIMARY KEY (id)')
+        UNION ALL
+        SELECT 'job_events.job_id has not the foreign key job_events_job_id_jobs_id_fk on jobs with ON DELETE CASCADE'
+         WHERE to_regclass('public.job_events') IS NOT NULL AND NOT EXISTS (
+            SELECT FROM pg_catalog.pg_constraint AS con
+             WHERE con.conrelid = to_regclass('public.job_events') AND con.contype = 'f'
+               AND con.conname = 'job_events_job_id_jobs_id_fk'
+               AND con.confrelid = to_regclass('public.jobs') AND con.confdeltype = 'c')
+        UNION ALL
+        -- The events' primary key moves to (job_id, seq).
+        SELECT format('%s refers to job_events.id', con.conrelid::regclass)
+          FROM pg_catalog.pg_constraint AS con
+         WHERE con.confrelid = to_regclass('public.job_events') AND con.contype = 'f'
+        UNION ALL
+        SELECT format('%s exists, and is not of the seed', name)
+          FROM unnest(ARRAY['storage_deletions', 'job_idempotency', 'clipbase_installation',
+                            'clipbase_adoption']) AS name
+         WHERE to_regclass('public.' || name) IS NOT NULL
+        UNION ALL
+        SELECT 'the type job_status has other values than queued, processing, done, failed'
+         WHERE to_regtype('public.job_status') IS NOT NULL
+           AND (SELECT array_agg(enumlabel::text ORDER BY enumsortorder) FROM pg_catalog.pg_enum
+                 WHERE enumtypid = to_regtype('public.job_status'))
+               IS DISTINCT FROM ARRAY['queued', 'processing', 'done', 'failed']
+    )
+    SELECT string_agg(problem.text, '; ' ORDER BY problem.text) INTO problems FROM problem;
+    IF problems IS NOT NULL THEN
+        RAISE EXCEPTION USING
+            ERRCODE = 'CB001',
+            MESSAGE = 'the tables that are here are not those of the seed: ' || problems,
+            HINT = 'clipbase adopts a database of the seed; rename the tables that are not of it';
+    END IF;
+END
+$$;
 
 DO $$
 BEGIN
@@ -43,46 +139,5 @@ CREATE TABLE IF NOT EXISTS public.job_events (
     type   varchar(64) NOT NULL,
     data   jsonb
 );
-
-CREATE INDEX IF NOT EXISTS idx_job_events_job_id_ts ON public.job_events (job_id, ts);
-
-DO $$
-DECLARE
-    missing text;
-BEGIN
-    SELECT string_agg(format('%s.%s %s', want.tab, want.col, want.typ), ', ' ORDER BY want.tab, want.col)
-      INTO missing
-      FROM (VALUES
-        ('jobs', 'id', 'uuid'), ('jobs', 'status', 'job_status'), ('jobs', 'priority', 'varchar'),
-        ('jobs', 'shard', 'int4'), ('jobs', 'source_type', 'varchar'), ('jobs', 'source_key', 'varchar'),
-        ('jobs', 'source_url', 'varchar'), ('jobs', 'start_sec', 'int4'), ('jobs', 'end_sec', 'int4'),
-        ('jobs', 'with_subtitles', 'bool'), ('jobs', 'burn_subtitles', 'bool'),
-        ('jobs', 'subtitle_lang', 'varchar'), ('jobs', 'progress', 'int4'), ('jobs', 'attempts', 'int4'),
-        ('jobs', 'last_heartbeat_at', 'timestamptz'), ('jobs', 'result_video_key', 'varchar'),
-        ('jobs', 'result_srt_key', 'varchar'), ('jobs', 'error_code', 'varchar'),
-        ('jobs', 'error_message', 'text'), ('jobs', 'created_at', 'timestamptz'),
-        ('jobs', 'updated_at', 'timestamptz'), ('jobs', 'expires_at', 'timestamptz'),
-        ('job_events', 'id', 'uuid'), ('job_events', 'job_id', 'uuid'), ('job_events', 'ts', 'timestamptz'),
-        ('job_events', 'type', 'varchar'), ('job_events', 'data', 'jsonb')
-      ) AS want (tab, col, typ)
-     WHERE NOT EXISTS (
-        SELECT FROM information_schema.columns AS have
-         WHERE have.table_schema = 'public' AND have.table_name = want.tab
-           AND have.column_name = want.col AND have.udt_name = want.typ);
-    IF missing IS NOT NULL THEN
-        RAISE EXCEPTION USING
-            ERRCODE = 'CB001',
-            MESSAGE = 'the tables jobs and job_events exist already, but not as the seed defines them: ' || missing,
-            HINT = 'clipbase adopts a database of the seed; rename the tables that are not of it';
-    END IF;
-    IF (SELECT array_agg(enumlabel::text ORDER BY enumsortorder) FROM pg_catalog.pg_enum
-         WHERE enumtypid = 'public.job_status'::regtype)
-       IS DISTINCT FROM ARRAY['queued', 'processing', 'done', 'failed'] THEN
-        RAISE EXCEPTION USING
-            ERRCODE = 'CB001',
-            MESSAGE = 'the type job_status exists already with other values than queued, processing, done, failed';
-    END IF;
-END
-$$;
 
 COMMENT ON TYPE public.job_status IS 'queued: waits for a worker. processing: a worker holds its lease. done: final, results stored. failed: ended with a code, may be retried.';

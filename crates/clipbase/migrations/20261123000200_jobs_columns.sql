@@ -17,30 +17,45 @@ ALTER TABLE public.jobs
 -- Rows that the seed's client left behind. The words and ranges that are lost here are kept in each
 -- job's `adopted` event, which a later migration writes from this table.
 CREATE TABLE public.clipbase_adoption (
-    job_id   uuid PRIMARY KEY,
-    priority varchar(16),
-    progress integer
+    job_id    uuid NOT NULL,
+    priority  varchar(16),
+    progress  integer,
+    event_seq integer NOT NULL
 );
 ALTER TABLE public.clipbase_adoption ENABLE ROW LEVEL SECURITY;
 
-INSERT INTO public.clipbase_adoption (job_id, priority, progress)
-SELECT id,
-       CASE WHEN priority NOT IN ('high', 'normal', 'low') THEN priority END,
-       CASE WHEN progress NOT BETWEEN 0 AND 100 THEN progress END
-  FROM public.jobs;
+INSERT INTO public.clipbase_adoption (job_id, priority, progress, event_seq)
+SELECT job.id,
+       CASE WHEN job.priority NOT IN ('high', 'normal', 'low') THEN job.priority END,
+       CASE WHEN job.progress NOT BETWEEN 0 AND 100 THEN job.progress END,
+       coalesce(event.count, 0) + 1
+  FROM public.jobs AS job
+  LEFT JOIN (SELECT job_id, count(*) AS count FROM public.job_events GROUP BY job_id) AS event
+         ON event.job_id = job.id;
+
+-- Made anew by a later migration, once their rows are in place.
+DROP INDEX IF EXISTS public.idx_jobs_status_created_at;
+DROP INDEX IF EXISTS public.idx_jobs_expires_at;
 
 UPDATE public.jobs
-   SET priority         = CASE WHEN priority IN ('high', 'normal', 'low') THEN priority ELSE 'normal' END,
-       progress         = least(greatest(progress, 0), 100),
+   SET event_seq        = adoption.event_seq,
+       priority         = CASE WHEN jobs.priority IN ('high', 'normal', 'low') THEN jobs.priority ELSE 'normal' END,
+       progress         = least(greatest(jobs.progress, 0), 100),
        run_at           = created_at,
-       lease            = CASE WHEN status = 'processing' THEN 1 ELSE 0 END,
+       -- Whatever a worker may have touched had one lease: its results lie under the seed's keys, go with the
+       -- job when it is deleted, and are not written over by a later attempt.
+       lease            = CASE WHEN status <> 'queued' OR attempts > 0 OR last_heartbeat_at IS NOT NULL
+                                    OR result_video_key IS NOT NULL OR result_srt_key IS NOT NULL
+                               THEN 1 ELSE 0 END,
        attempts         = CASE WHEN status = 'processing' THEN greatest(attempts, 1)
                                ELSE greatest(attempts, 0) END,
        lease_expires_at = CASE WHEN status = 'processing' THEN now() + interval '60 seconds' END,
        started_at       = CASE WHEN status = 'processing' THEN coalesce(last_heartbeat_at, updated_at) END,
        finished_at      = CASE WHEN status IN ('done', 'failed') THEN updated_at END,
        error_code       = CASE WHEN status = 'failed' THEN coalesce(error_code, 'LEGACY_UNKNOWN')
-                               ELSE error_code END;
+                               ELSE error_code END
+  FROM public.clipbase_adoption AS adoption
+ WHERE adoption.job_id = jobs.id;
 
 ALTER TABLE public.jobs
     ADD COLUMN priority_rank smallint NOT NULL

@@ -1,11 +1,9 @@
 -- The seed's two indexes keep their names. Nothing that a heartbeat or a progress report writes is in any
 -- index, so that those updates stay heap-only (HOT).
 
-DROP INDEX IF EXISTS public.idx_jobs_status_created_at;
 CREATE INDEX idx_jobs_status_created_at ON public.jobs (status, created_at, id);
 
 -- Partial: a row that never expires is never in it, which saves a write for most of a job's life.
-DROP INDEX IF EXISTS public.idx_jobs_expires_at;
 CREATE INDEX idx_jobs_expires_at ON public.jobs (expires_at) WHERE expires_at IS NOT NULL;
 
 CREATE INDEX idx_jobs_claim ON public.jobs (shard, priority_rank, run_at, id) WHERE status = 'queued';

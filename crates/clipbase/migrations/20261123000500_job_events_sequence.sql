@@ -1,7 +1,8 @@
 -- Events are numbered 1..n without gaps within their job; the number is the key. A row of the seed gets its
 -- number by (ts, id). The id stays, but without an index of its own: nothing looks an event up by it.
 
-ALTER TABLE public.job_events ADD COLUMN seq integer;
+ALTER TABLE public.job_events DROP CONSTRAINT job_events_pkey, ADD COLUMN seq integer;
+DROP INDEX IF EXISTS public.idx_job_events_job_id_ts;
 
 UPDATE public.job_events AS event
    SET seq = numbered.seq
@@ -9,15 +10,9 @@ UPDATE public.job_events AS event
        AS numbered
  WHERE numbered.id = event.id;
 
-ALTER TABLE public.job_events DROP CONSTRAINT job_events_pkey;
-ALTER TABLE public.job_events ALTER COLUMN seq SET NOT NULL;
-ALTER TABLE public.job_events ADD CONSTRAINT job_events_pkey PRIMARY KEY (job_id, seq);
-
 -- An adopted job's history starts with a snapshot: from there on, folding the events gives the row.
 INSERT INTO public.job_events (job_id, seq, type, data)
-SELECT job.id,
-       1 + (SELECT count(*) FROM public.job_events AS old WHERE old.job_id = job.id),
-       'adopted',
+SELECT job.id, job.event_seq, 'adopted',
        jsonb_build_object(
            'by', 'migration',
            'set', jsonb_build_object(
@@ -31,8 +26,9 @@ SELECT job.id,
   FROM public.jobs AS job
   JOIN public.clipbase_adoption AS adoption ON adoption.job_id = job.id;
 
-UPDATE public.jobs
-   SET event_seq = (SELECT count(*) FROM public.job_events AS event WHERE event.job_id = jobs.id);
+ALTER TABLE public.job_events ALTER COLUMN seq SET NOT NULL;
+ALTER TABLE public.job_events ADD CONSTRAINT job_events_pkey PRIMARY KEY (job_id, seq);
+CREATE INDEX idx_job_events_job_id_ts ON public.job_events (job_id, ts);
 
 DROP TABLE public.clipbase_adoption;
 
@@ -51,3 +47,4 @@ COMMENT ON COLUMN public.job_events.seq IS '1..n within the job, without gaps, i
 COMMENT ON COLUMN public.job_events.ts IS 'When the writing transaction began.';
 COMMENT ON COLUMN public.job_events.type IS 'What happened: created, claimed, finished, failed, requeued, released, canceled, retried, updated, or a caller''s word.';
 COMMENT ON COLUMN public.job_events.data IS 'The caller''s data; set: what it changed in the row, from: the state before, by: who.';
+COMMENT ON INDEX  public.idx_job_events_job_id_ts IS 'The seed''s order of a job''s events, for its clients.';

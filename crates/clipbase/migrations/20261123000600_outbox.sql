@@ -21,6 +21,7 @@ COMMENT ON COLUMN public.storage_deletions.attempts IS 'How often its removal wa
 COMMENT ON COLUMN public.storage_deletions.last_error_code IS 'Why the last try failed.';
 COMMENT ON COLUMN public.storage_deletions.next_attempt_at IS 'Not tried before; pushed into the future by whoever tries.';
 COMMENT ON COLUMN public.storage_deletions.created_at IS 'When the object lost its owner, or was announced.';
+COMMENT ON INDEX  public.idx_storage_deletions_next_attempt_at IS 'What is due, longest waiting first.';
 
 CREATE TABLE public.job_idempotency (
     scope       varchar(128) NOT NULL,
@@ -40,6 +41,8 @@ COMMENT ON COLUMN public.job_idempotency.key IS 'The caller''s idempotency key.'
 COMMENT ON COLUMN public.job_idempotency.fingerprint IS 'SHA-256 of the request: the same key for another request is refused.';
 COMMENT ON COLUMN public.job_idempotency.job_id IS 'The job that the first request made.';
 COMMENT ON COLUMN public.job_idempotency.expires_at IS 'From when on the key may be used anew.';
+COMMENT ON INDEX  public.idx_job_idempotency_job_id IS 'For the cascade from a deleted job.';
+COMMENT ON INDEX  public.idx_job_idempotency_expires_at IS 'Keys that have run out.';
 
 CREATE TABLE public.clipbase_installation (
     singleton         boolean PRIMARY KEY DEFAULT true,

@@ -1,8 +1,9 @@
 -- The law, for whoever asks. Every function is SECURITY DEFINER, since an invoker could not write the
 -- events or the outbox, with an empty search_path, and nobody may call it directly.
 --
--- SQLSTATEs of our own: CB002 illegal transition, CB003 a new job that does not start as one, CB004 a
--- counter that goes back, CB005 events are append-only, CB006 TRUNCATE, CB007 too many events.
+-- SQLSTATEs of our own: CB001 foreign tables (where the seed's are made), CB002 illegal
+-- transition, CB003 a new job that does not start as one, CB004 a counter that goes back, CB005 events are
+-- append-only, CB006 TRUNCATE, CB007 too many events.
 
 -- What a change means for the fields that events account for.
 CREATE FUNCTION public.clipbase_changes(before public.jobs, after public.jobs) RETURNS jsonb
@@ -45,14 +46,17 @@ WHEN (NEW.status <> 'queued' OR NEW.lease <> 0 OR NEW.attempts <> 0 OR NEW.event
       OR NEW.result_srt_key IS NOT NULL OR NEW.error_code IS NOT NULL OR NEW.error_message IS NOT NULL)
 EXECUTE FUNCTION public.clipbase_jobs_refuse_insert();
 
--- A row inserted by hand has taken no number for its first event: it gets both here.
+-- A row inserted by hand has taken no number for its first event: it gets both here. Not always number 1: a
+-- statement that inserts a job and an event in one has numbered its own event before this runs.
 CREATE FUNCTION public.clipbase_jobs_record_insert() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = ''
 AS $$
+DECLARE
+    number integer;
 BEGIN
-    UPDATE public.jobs SET event_seq = 1 WHERE id = NEW.id;
+    UPDATE public.jobs SET event_seq = event_seq + 1 WHERE id = NEW.id RETURNING event_seq INTO number;
     INSERT INTO public.job_events (job_id, seq, type, data)
-    VALUES (NEW.id, 1, 'created', '{"by": "sql", "set": {"status": "queued"}}');
+    VALUES (NEW.id, number, 'created', '{"by": "sql", "set": {"status": "queued"}}');
     RETURN NULL;
 END
 $$;
@@ -88,8 +92,8 @@ CREATE FUNCTION public.clipbase_jobs_guard_status() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = ''
 AS $$
 DECLARE
-    assumed boolean := false;
-    verb    text;
+    assumed  boolean := false;
+    verb     text;
 BEGIN
     IF NOT ((OLD.status = 'queued' AND NEW.status IN ('processing', 'failed'))
          OR (OLD.status = 'processing' AND NEW.status IN ('done', 'failed', 'queued'))
@@ -112,6 +116,8 @@ BEGIN
     -- A requested cancel wins over every way back into the queue.
     IF OLD.status = 'processing' AND NEW.status = 'queued' AND NEW.cancel_requested_at IS NOT NULL THEN
         NEW.status := 'failed';
+        NEW.error_code := 'CANCELED';
+        NEW.error_message := 'canceled on request';
     END IF;
 
     CASE NEW.status
@@ -222,13 +228,16 @@ EXECUTE FUNCTION public.clipbase_jobs_forget_milliseconds();
 -- A deleted job's objects go into the outbox, whoever deletes it. ----------------------------------
 
 -- Exactly the keys that the job may own: its source, if inside its own folder, and the result pair of
--- every lease it ever had. While its last worker may still be uploading, they wait.
+-- every lease it ever had. While its worker may still be uploading, they wait.
 CREATE FUNCTION public.clipbase_jobs_to_outbox() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = ''
 AS $$
 BEGIN
     INSERT INTO public.storage_deletions (object_key, job_id, reason, next_attempt_at)
-    SELECT object.key, gone.id, 'job_deleted', greatest(now(), gone.lease_expires_at)
+    SELECT object.key, gone.id, 'job_deleted',
+           -- A worker of the seed's shows only by its heartbeat that it lives.
+           greatest(now(), gone.lease_expires_at,
+                    CASE WHEN gone.status = 'processing' THEN gone.last_heartbeat_at + interval '60 seconds' END)
       FROM gone
      CROSS JOIN LATERAL (
         SELECT gone.source_key AS key
@@ -263,3 +272,13 @@ CREATE TRIGGER clipbase_60_refuse_truncate BEFORE TRUNCATE ON public.jobs
 FOR EACH STATEMENT EXECUTE FUNCTION public.clipbase_refuse_truncate();
 CREATE TRIGGER clipbase_60_refuse_truncate BEFORE TRUNCATE ON public.storage_deletions
 FOR EACH STATEMENT EXECUTE FUNCTION public.clipbase_refuse_truncate();
+
+COMMENT ON FUNCTION public.clipbase_changes(public.jobs, public.jobs) IS 'What an update changed of the fields that events account for.';
+COMMENT ON FUNCTION public.clipbase_jobs_refuse_insert() IS 'CB003: a new job starts as one.';
+COMMENT ON FUNCTION public.clipbase_jobs_record_insert() IS 'Writes the created event of a job that was inserted by hand.';
+COMMENT ON FUNCTION public.clipbase_jobs_refuse_counters() IS 'CB004: lease and event_seq only rise, by one.';
+COMMENT ON FUNCTION public.clipbase_jobs_guard_status() IS 'CB002: refuses every move that is no edge; completes and records a move made by hand.';
+COMMENT ON FUNCTION public.clipbase_jobs_record_update() IS 'Writes the updated event of a change made by hand.';
+COMMENT ON FUNCTION public.clipbase_jobs_forget_milliseconds() IS 'Drops the exact range when the seconds change without it.';
+COMMENT ON FUNCTION public.clipbase_jobs_to_outbox() IS 'Hands the objects of deleted jobs to the clean-up.';
+COMMENT ON FUNCTION public.clipbase_refuse_truncate() IS 'CB006: TRUNCATE would leave stored objects without an owner.';

@@ -45,3 +45,6 @@ $$;
 
 CREATE TRIGGER clipbase_20_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON public.job_events
 FOR EACH STATEMENT EXECUTE FUNCTION public.clipbase_events_refuse_change();
+
+COMMENT ON FUNCTION public.clipbase_events_number() IS 'Numbers an event whose writer took no number. CB007: at most 10000 a job.';
+COMMENT ON FUNCTION public.clipbase_events_refuse_change() IS 'CB005: events are append-only.';

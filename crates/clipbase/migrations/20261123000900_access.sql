@@ -10,8 +10,9 @@ BEGIN
       FROM pg_catalog.pg_roles WHERE rolname IN ('anon', 'authenticated');
     roles := concat_ws(', ', 'PUBLIC', roles);
 
+    -- The migrations' own table belongs to the runner, which closes it in the same way.
     FOREACH name IN ARRAY ARRAY['jobs', 'job_events', 'storage_deletions', 'job_idempotency',
-                                'clipbase_installation', 'clipbase_migrations'] LOOP
+                                'clipbase_installation'] LOOP
         EXECUTE format('ALTER TABLE public.%I ENABLE ROW LEVEL SECURITY', name);
         EXECUTE format('REVOKE ALL ON TABLE public.%I FROM %s', name, roles);
     END LOOP;

@@ -133,7 +133,10 @@ SELECT job.id, actual.state AS actual, folded.state AS folded, actual.state = fo
            || coalesce((SELECT jsonb_object_agg(part.key, part.value ORDER BY event.seq)
                           FROM public.job_events AS event
                          CROSS JOIN LATERAL jsonb_each(event.data -> 'set') AS part
-                         WHERE event.job_id = job.id AND jsonb_typeof(event.data -> 'set') = 'object'), '{}')
+                         WHERE event.job_id = job.id AND jsonb_typeof(event.data -> 'set') = 'object'
+                           -- An adopted job's older events may hold anything under that key.
+                           AND part.key IN ('status', 'lease', 'attempts', 'worker_id', 'error_code', 'error_message',
+                                            'result_video_key', 'result_srt_key', 'cancel_requested')), '{}')
            || (SELECT jsonb_build_object('events', count(*), 'first', min(event.seq), 'last', max(event.seq))
                  FROM public.job_events AS event WHERE event.job_id = job.id) AS state
   ) AS folded

@@ -20,11 +20,7 @@ pub(crate) enum Line {
     /// A remark.
     Note(String),
     /// A case was measured once more.
-    Round {
-        case: Case,
-        round: u32,
-        sample: Option<Sample>,
-    },
+    Round { case: Case, round: u32 },
 }
 
 /// The samples of one case.

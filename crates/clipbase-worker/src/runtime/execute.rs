@@ -115,7 +115,7 @@ impl Worker {
         let outcome = tokio::select! {
             worked = self.produce(&lease, &scratch, &reporter) => match worked {
                 Ok((clip, with_srt)) => self.last_word(&lease, LastWord::Finish(&clip, with_srt)).await,
-                Err(trouble) => self.last_word(&lease, LastWord::of(trouble)).await,
+                Err(trouble) => self.last_word(&lease, LastWord::of(&trouble)).await,
             },
             stop = pulse.stopped() => match stop {
                 Stop::Lost => Outcome::Lost,
@@ -256,8 +256,8 @@ enum LastWord<'a> {
 
 impl LastWord<'_> {
     /// What is wrong with the input is final; what is wrong with the world may pass.
-    fn of(trouble: Trouble) -> Self {
-        let (code, message, may_pass) = match &trouble {
+    fn of(trouble: &Trouble) -> Self {
+        let (code, message, may_pass) = match trouble {
             Trouble::Clip(error) => (
                 error.code().as_str(),
                 error.to_string(),
