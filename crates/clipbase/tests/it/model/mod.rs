@@ -30,6 +30,10 @@ async fn random_operations_through_a_pooler_agree_with_the_reference_model() {
     agree(DatabaseMode::Transaction, OPERATIONS / 4).await;
 }
 
+#[expect(
+    clippy::print_stdout,
+    reason = "a run that fails says how to repeat it"
+)]
 async fn agree(mode: DatabaseMode, operations: u64) {
     let seed =
         number_from("CLIPBASE_MODEL_SEED").unwrap_or_else(|| uuid::Uuid::new_v4().as_u64_pair().0);
