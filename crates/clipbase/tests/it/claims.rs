@@ -5,7 +5,7 @@ use std::time::Duration;
 use clipbase::leases::{CLAIM_MAX, ClaimOptions, Lease, SHARDS_MAX};
 use clipbase::{Clipbase, Code, JobId, JobPatch, Priority, WorkerId};
 use clipbase_testkit::Bench;
-use clipbase_testkit::builders::{claimed, new_job};
+use clipbase_testkit::builders::{claimed, new_job, new_jobs};
 use clipbase_testkit::run;
 
 async fn create(bench: &Bench, priority: Priority, shard: i32) -> JobId {
@@ -51,6 +51,17 @@ async fn high_priority_goes_first_and_within_it_the_oldest() {
 async fn a_claim_is_in_the_order_in_which_jobs_became_due() {
     run(async |bench| {
         let raw = bench.database.raw().await;
+        // Enough of other jobs that the planner looks rows up by their keys, which is another order.
+        let mut others = new_jobs(3_000);
+        for other in &mut others {
+            other.shard = 1;
+        }
+        bench.clipbase.jobs().create_many(&others).await.unwrap();
+        raw.batch_execute("ANALYZE jobs").await.unwrap();
+        let take = |limit| ClaimOptions {
+            shards: vec![0],
+            ..take(limit)
+        };
         let mut expected = Vec::new();
         for age in 1..=20 {
             let id = create(bench, Priority::Normal, 0).await;

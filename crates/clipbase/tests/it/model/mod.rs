@@ -22,9 +22,22 @@ const JOBS_MAX: usize = 24;
 
 #[tokio::test]
 async fn random_operations_agree_with_the_reference_model() {
+    agree(DatabaseMode::Direct, OPERATIONS).await;
+}
+
+#[tokio::test]
+async fn random_operations_through_a_pooler_agree_with_the_reference_model() {
+    agree(DatabaseMode::Transaction, OPERATIONS / 4).await;
+}
+
+#[expect(
+    clippy::print_stdout,
+    reason = "a run that fails says how to repeat it"
+)]
+async fn agree(mode: DatabaseMode, operations: u64) {
     let seed =
         number_from("CLIPBASE_MODEL_SEED").unwrap_or_else(|| uuid::Uuid::new_v4().as_u64_pair().0);
-    let operations = number_from("CLIPBASE_MODEL_OPERATIONS").unwrap_or(OPERATIONS);
+    let operations = number_from("CLIPBASE_MODEL_OPERATIONS").unwrap_or(operations);
     println!("CLIPBASE_MODEL_SEED={seed} CLIPBASE_MODEL_OPERATIONS={operations}");
     // No waiting between attempts: what is queued may be claimed.
     let backoff = Backoff {
@@ -35,7 +48,7 @@ async fn random_operations_agree_with_the_reference_model() {
         backoff,
         ..Settings::default()
     };
-    run_in(DatabaseMode::Direct, settings, async |bench| {
+    run_in(mode, settings, async |bench| {
         let mut world = World::new(bench, seed).await;
         for _ in 0..operations {
             if world.jobs.len() > JOBS_MAX {
