@@ -81,6 +81,12 @@ pub async fn run(body: impl AsyncFnOnce(&Bench)) {
     run_in(DatabaseMode::Direct, Settings::default(), body).await;
 }
 
+/// Runs an example of the documentation on a bootstrapped database of its own, and audits what it did.
+pub fn example(body: impl AsyncFnOnce(&Clipbase) -> clipbase::Result<()>) {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+    runtime.block_on(run(async |bench| body(&bench.clipbase).await.unwrap()));
+}
+
 /// As [`run`], in the given mode (a transaction pooler is PgBouncer with 4 server connections) and with the
 /// given rules.
 pub async fn run_in(mode: DatabaseMode, settings: Settings, body: impl AsyncFnOnce(&Bench)) {

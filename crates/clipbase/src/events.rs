@@ -8,6 +8,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use tokio::time::Instant;
 use tokio_postgres::types::Type;
 use uuid::Uuid;
 
@@ -93,7 +94,7 @@ SELECT id, job_id, seq, ts, type, data
   FROM public.job_events
  WHERE job_id = $1 AND seq > $2
  ORDER BY seq
- LIMIT $3",
+ LIMIT (SELECT $3)",
     params: &[Type::UUID, Type::INT4, Type::INT8],
     columns: &[
         always("id", Type::UUID),
@@ -115,7 +116,7 @@ SELECT job.status::text AS status, job.progress, job.event_seq,
     SELECT * FROM public.job_events AS event
      WHERE event.job_id = job.id AND event.seq > $2
      ORDER BY event.seq
-     LIMIT $3
+     LIMIT (SELECT $3)
   ) AS event ON true
  WHERE job.id = $1",
     params: &[Type::UUID, Type::INT4, Type::INT8],
@@ -133,6 +134,25 @@ SELECT job.status::text AS status, job.progress, job.event_seq,
 };
 
 /// The repository of events. A cheap value: make one where you need it.
+///
+/// ```
+/// # use clipbase_testkit::builders::new_job;
+/// # clipbase_testkit::example(async |clipbase| {
+/// let job = clipbase.jobs().create(&new_job()).await?;
+/// let note = serde_json::json!({"by_whom": "support"});
+/// assert_eq!(clipbase.events().add(job.id, "note", Some(&note)).await?, 2);
+/// clipbase.jobs().cancel(job.id).await?;
+///
+/// // From the first event to the job's end, each once and in order.
+/// let mut follower = clipbase.events().follow(job.id, 0);
+/// let mut kinds = Vec::new();
+/// while let Some(page) = follower.next().await? {
+///     kinds.extend(page.events.into_iter().map(|event| event.kind));
+/// }
+/// assert_eq!(kinds, ["created", "note", "canceled"]);
+/// # Ok(())
+/// # });
+/// ```
 #[derive(Clone, Copy, Debug)]
 pub struct JobEvents<'a> {
     inner: &'a Inner,
@@ -143,7 +163,7 @@ impl<'a> JobEvents<'a> {
         Self { inner }
     }
 
-    fn database(&self) -> &'a Database {
+    fn database(self) -> &'a Database {
         &self.inner.database
     }
 
@@ -218,7 +238,7 @@ impl<'a> JobEvents<'a> {
             job,
             after,
             interval: FOLLOW_INTERVAL,
-            is_first: true,
+            asked_at: None,
             is_over: false,
         }
     }
@@ -231,7 +251,8 @@ pub struct Follower<'a> {
     job: JobId,
     after: i32,
     interval: Duration,
-    is_first: bool,
+    /// When it last asked and got all there was.
+    asked_at: Option<Instant>,
     is_over: bool,
 }
 
@@ -244,7 +265,7 @@ impl Follower<'_> {
     }
 
     /// Waits for what comes next; `None` once the job has ended and all was read. Cancel-safe: a dropped
-    /// call loses no event.
+    /// call loses no event, and the next one waits only for what is left of the interval.
     ///
     /// # Errors
     /// `NOT_FOUND` when the job is deleted meanwhile.
@@ -253,15 +274,17 @@ impl Follower<'_> {
             return Ok(None);
         }
         loop {
-            if !self.is_first {
-                tokio::time::sleep(self.interval).await;
+            if let Some(asked_at) = self.asked_at {
+                let waited = asked_at.elapsed();
+                tokio::time::sleep(self.interval.saturating_sub(waited)).await;
             }
             let page = self
                 .events
                 .after(self.job, self.after, EVENTS_LIST_MAX)
                 .await?;
             // A full page: there is more already.
-            self.is_first = page.events.len() == EVENTS_LIST_MAX as usize;
+            let is_full = page.events.len() == EVENTS_LIST_MAX as usize;
+            self.asked_at = (!is_full).then(Instant::now);
             self.is_over = page.is_end;
             if let Some(last) = page.events.last() {
                 self.after = last.seq;

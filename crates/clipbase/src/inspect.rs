@@ -161,7 +161,7 @@ impl<'a> Inspect<'a> {
         Self { inner }
     }
 
-    fn database(&self) -> &'a Database {
+    fn database(self) -> &'a Database {
         &self.inner.database
     }
 

@@ -56,6 +56,17 @@ impl Priority {
     }
 }
 
+impl Priority {
+    /// Returns its place: 0 goes first.
+    pub(crate) const fn rank(self) -> u8 {
+        match self {
+            Self::High => 0,
+            Self::Normal => 1,
+            Self::Low => 2,
+        }
+    }
+}
+
 impl fmt::Display for Priority {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(self.as_str())
@@ -335,17 +346,27 @@ pub(crate) fn check_event_data(data: Option<&Value>) -> Result<()> {
             format!("must not use the key {key:?}: it is reserved"),
         ));
     }
-    let text = data.to_string();
-    if text.len() > EVENT_DATA_BYTES_MAX {
+    if data.to_string().len() > EVENT_DATA_BYTES_MAX {
         return Err(Error::invalid("data", "must be at most 8192 bytes of JSON"));
     }
-    if text.contains("\\u0000") {
+    if has_nul(data) {
         return Err(Error::invalid(
             "data",
             "must not contain the character U+0000",
         ));
     }
     Ok(())
+}
+
+fn has_nul(data: &Value) -> bool {
+    match data {
+        Value::String(text) => text.contains('\0'),
+        Value::Array(items) => items.iter().any(has_nul),
+        Value::Object(map) => map
+            .iter()
+            .any(|(key, value)| key.contains('\0') || has_nul(value)),
+        Value::Null | Value::Bool(_) | Value::Number(_) => false,
+    }
 }
 
 /// A job as the database holds it: the columns of `public.jobs`.
@@ -490,18 +511,19 @@ mod tests {
 
     #[test]
     fn each_bad_field_is_named() {
-        let cases: [(&str, fn(&mut NewJob)); 7] = [
+        type Spoil = fn(&mut NewJob);
+        let cases: [(&str, Spoil); 7] = [
             ("burn_subtitles", |job| job.burn_subtitles = true),
             ("subtitle_lang", |job| {
-                job.subtitle_lang = "no language".into()
+                job.subtitle_lang = "no language".into();
             }),
             ("shard", |job| job.shard = -1),
             ("max_attempts", |job| job.max_attempts = 0),
             ("source_url", |job| {
-                job.source = Source::Youtube("file:///etc/passwd".into())
+                job.source = Source::Youtube("file:///etc/passwd".into());
             }),
             ("source_key", |job| {
-                job.source = Source::Upload(StorageKey::result_video(job.id, 1))
+                job.source = Source::Upload(StorageKey::result_video(job.id, 1));
             }),
             ("data", |job| job.event_data = Some(json!({"set": {}}))),
         ];

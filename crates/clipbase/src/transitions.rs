@@ -14,8 +14,8 @@
 //! | `retry` | processing | queued; failed when out of attempts or canceled |
 //! | `release` | processing | queued, the attempt given back; at most [`RELEASES_MAX`] times |
 //! | `reap` | processing | queued; failed when out of attempts or canceled |
-//! | `become queued` | processing, failed | queued; failed when canceled |
-//! | `become failed` | queued, processing | failed |
+//! | `become queued` | processing; failed, when unfenced | queued; failed when canceled |
+//! | `become failed` | processing; queued, when unfenced | failed |
 //! | `become done` | processing | done |
 //! | `become processing` | queued | processing |
 //! | `cancel` | queued | failed; a processing job is marked |
@@ -61,10 +61,10 @@ found AS MATERIALIZED (
                     WHEN input.ask = 'cancel' AND job.cancel_requested_at IS NULL THEN 'processing'
                END
            WHEN 'queued' THEN
-               CASE WHEN input.ask IN ('cancel', 'become failed') THEN 'failed'
+               CASE WHEN input.ask = 'cancel' OR (input.ask = 'become failed' AND ", $unfenced, ") THEN 'failed'
                     WHEN input.ask = 'become processing' THEN 'processing' END
            WHEN 'failed' THEN
-               CASE WHEN input.ask IN ('reopen', 'become queued') THEN 'queued' END
+               CASE WHEN input.ask = 'reopen' OR (input.ask = 'become queued' AND ", $unfenced, ") THEN 'queued' END
            END AS next
       FROM input
      CROSS JOIN LATERAL (
@@ -78,7 +78,7 @@ verdict AS MATERIALIZED (
                CASE WHEN found.canceled AND found.ask IN ('retry', 'release', 'reap', 'become queued')
                     THEN 'CANCELED' END,
                found.code,
-               CASE WHEN found.status = 'queued' THEN 'CANCELED'
+               CASE WHEN found.status = 'queued' OR found.canceled THEN 'CANCELED'
                     WHEN found.ask = 'reap' THEN 'WORKER_LOST'
                     WHEN found.ask = 'release' THEN 'RELEASE_LIMIT'
                     ELSE 'UNSPECIFIED' END) END AS code,

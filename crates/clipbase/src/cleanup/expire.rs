@@ -47,7 +47,7 @@ DELETE FROM public.jobs
         expired!("$1"),
         "
      ORDER BY job.expires_at
-     LIMIT $2
+     LIMIT (SELECT $2)
        FOR UPDATE SKIP LOCKED))
 RETURNING id"
     ),
@@ -75,12 +75,17 @@ SELECT job.id, job.status::text AS status, job.expires_at
     ],
 };
 
+// By the rows' places, which the lock holds still; a join on the key scans the whole table.
 pub(super) static FORGET_REQUESTS: Statement = Statement {
     name: "cleanup.forget_requests",
     sql: "-- cleanup.forget_requests
 DELETE FROM public.job_idempotency
- WHERE (scope, key) IN (SELECT scope, key FROM public.job_idempotency
-                         WHERE expires_at <= now() ORDER BY expires_at LIMIT $1 FOR UPDATE SKIP LOCKED)
+ WHERE ctid = ANY (ARRAY(
+    SELECT ctid FROM public.job_idempotency
+     WHERE expires_at <= now()
+     ORDER BY expires_at
+     LIMIT (SELECT $1)
+       FOR UPDATE SKIP LOCKED))
 RETURNING scope",
     params: &[Type::INT8],
     columns: &[always("scope", Type::VARCHAR)],

@@ -34,6 +34,28 @@ pub(crate) static STATEMENTS: &[&Statement] = &[
 ];
 
 /// Expiry and the outbox. A cheap value: make one where you need it.
+///
+/// ```
+/// # use clipbase::{ClipRange, JobId, NewJob, Source};
+/// # use clipbase::cleanup::UPLOAD_TTL;
+/// # use clipbase::storage::{StorageKey, byte_stream};
+/// # clipbase_testkit::example(async |clipbase| {
+/// // Announced, uploaded, adopted: a crash at any point leaks nothing.
+/// let id = JobId::new();
+/// let key = StorageKey::source(id, "mp4")?;
+/// clipbase.cleanup().announce_upload(&key, UPLOAD_TTL).await?;
+/// clipbase.storage().upload_stream(byte_stream("a video"), 7, &key).await?;
+/// let range = ClipRange::from_millis(0, 1_000)?;
+/// clipbase.jobs().create(&NewJob::new(id, Source::Upload(key.clone()), range)).await?;
+///
+/// // A deleted job's objects go with the next clean-up.
+/// clipbase.jobs().delete(id).await?;
+/// let report = clipbase.cleanup().run(1_000, |_| ()).await?;
+/// assert_eq!(report.objects_removed, 1);
+/// assert!(clipbase.storage().info(&key).await?.is_none());
+/// # Ok(())
+/// # });
+/// ```
 #[derive(Clone, Copy, Debug)]
 pub struct Cleanup<'a> {
     inner: &'a Inner,
@@ -59,11 +81,11 @@ impl<'a> Cleanup<'a> {
         Self { inner }
     }
 
-    fn database(&self) -> &'a Database {
+    fn database(self) -> &'a Database {
         &self.inner.database
     }
 
-    fn lease_ttl(&self) -> Duration {
+    fn lease_ttl(self) -> Duration {
         self.inner.settings.lease_ttl
     }
 

@@ -67,6 +67,8 @@ INSERT INTO public.storage_deletions (object_key, job_id, reason, next_attempt_a
 VALUES ($1, $2, 'upload_unused', now() + make_interval(secs => $3))
 ON CONFLICT (object_key) DO UPDATE SET next_attempt_at = EXCLUDED.next_attempt_at
  WHERE storage_deletions.reason = 'upload_unused'
+   -- Else it has lapsed, and its object may be on its way out.
+   AND storage_deletions.attempts = 0 AND storage_deletions.next_attempt_at > now()
 RETURNING object_key",
     params: &[Type::TEXT, Type::UUID, Type::FLOAT8],
     columns: &[always("object_key", Type::VARCHAR)],
@@ -85,7 +87,7 @@ WITH due AS MATERIALIZED (
       FROM public.storage_deletions AS deletion
      WHERE deletion.next_attempt_at <= now()
      ORDER BY deletion.next_attempt_at
-     LIMIT $1
+     LIMIT (SELECT $1)
        FOR UPDATE OF deletion SKIP LOCKED
 ),
 kept AS (
@@ -107,10 +109,13 @@ SELECT object_key, true FROM kept",
     columns: &[always("object_key", Type::VARCHAR), always("is_owned", Type::BOOL)],
 };
 
+// ARRAY(SELECT …): however many keys, the plan stays on the primary key.
 pub(super) static CONFIRM: Statement = Statement {
     name: "cleanup.confirm_deletions",
     sql: "-- cleanup.confirm_deletions
-DELETE FROM public.storage_deletions WHERE object_key = ANY ($1::text[])",
+DELETE FROM public.storage_deletions
+ -- An entry that nobody has tried is a new one, for an object that this removal did not mean.
+ WHERE object_key = ANY (ARRAY(SELECT unnest($1::text[]))) AND attempts > 0",
     params: &[Type::TEXT_ARRAY],
     columns: &[],
 };
@@ -118,7 +123,8 @@ DELETE FROM public.storage_deletions WHERE object_key = ANY ($1::text[])",
 pub(super) static FAIL: Statement = Statement {
     name: "cleanup.fail_deletions",
     sql: "-- cleanup.fail_deletions
-UPDATE public.storage_deletions SET last_error_code = $2 WHERE object_key = ANY ($1::text[])",
+UPDATE public.storage_deletions SET last_error_code = $2
+ WHERE object_key = ANY (ARRAY(SELECT unnest($1::text[])))",
     params: &[Type::TEXT_ARRAY, Type::TEXT],
     columns: &[],
 };
@@ -159,7 +165,8 @@ impl Cleanup<'_> {
     /// happen within `ttl`, the object is removed. So a crash between the two leaks nothing.
     ///
     /// # Errors
-    /// `INVALID_INPUT` when the key is no source's; `DB_CONFLICT` when the object is being removed.
+    /// `INVALID_INPUT` when the key is no source's; `DB_CONFLICT` when it was announced before and has lapsed,
+    /// or its job was deleted: the object is being removed.
     pub async fn announce_upload(&self, key: &StorageKey, ttl: Duration) -> Result<()> {
         let (StorageKey::Source { .. }, Some(job)) = (key, key.job()) else {
             return Err(Error::invalid("key", "must be the key of a source"));

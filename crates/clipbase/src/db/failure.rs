@@ -2,7 +2,7 @@
 //! server or a row said in its own words, since that may hold an address, a key or a bucket's name.
 
 use deadpool_postgres::PoolError;
-use tokio_postgres::error::{DbError, SqlState};
+use tokio_postgres::error::{DbError, Severity, SqlState};
 
 use crate::error::{Cause, Code, Error};
 
@@ -29,6 +29,14 @@ pub(super) fn remedy(error: &tokio_postgres::Error) -> Remedy {
         "26000" | "42P05" | "08P01" => Remedy::Unname,
         _ => Remedy::Report,
     }
+}
+
+/// Tells whether the server has closed the connection with this error.
+pub(super) fn is_fatal(error: &DbError) -> bool {
+    matches!(
+        error.parsed_severity(),
+        Some(Severity::Fatal | Severity::Panic)
+    )
 }
 
 /// Maps a failure to get a connection: nothing was sent.
@@ -64,7 +72,8 @@ pub(super) fn of_connect(error: &tokio_postgres::Error) -> Error {
 pub(super) fn of_statement(error: &tokio_postgres::Error) -> Error {
     let Some(db) = error.as_db_error() else {
         if error.is_closed()
-            || std::error::Error::source(error).is_some_and(|s| s.is::<std::io::Error>())
+            || std::error::Error::source(error)
+                .is_some_and(<dyn std::error::Error>::is::<std::io::Error>)
         {
             return Error::caused(
                 Code::DbUnavailable,
@@ -148,9 +157,17 @@ fn db_cause(db: &DbError) -> Cause {
     }
 }
 
+/// A name of our own tables' constraints. Others are their owners' words.
 fn known_constraint(name: &str) -> Option<String> {
-    let plain = name.len() <= 63 && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
-    plain.then(|| name.to_owned())
+    let ours = [
+        "jobs_",
+        "job_events_",
+        "job_idempotency_",
+        "storage_deletions_",
+        "clipbase_",
+    ];
+    let plain = name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
+    (plain && ours.iter().any(|table| name.starts_with(table))).then(|| name.to_owned())
 }
 
 fn transport_cause(error: &tokio_postgres::Error) -> Cause {

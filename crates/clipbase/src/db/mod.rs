@@ -131,8 +131,9 @@ impl Database {
                 }
                 Err(error) => error,
             };
-            // An error that the server itself reported has ended the exchange: the connection is clean.
-            if error.as_db_error().is_some() {
+            // An error that the server itself reported has ended the exchange: the connection is clean,
+            // unless it has ended the connection too.
+            if error.as_db_error().is_some_and(|db| !failure::is_fatal(db)) {
                 flight.land();
             }
             match failure::remedy(&error) {

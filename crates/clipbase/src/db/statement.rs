@@ -3,6 +3,10 @@
 //! A statement carries what PostgreSQL would answer if it were asked to describe it. That lets it run in one
 //! round trip without being prepared, and lets a test (and `clipbase doctor`) compare the declaration with a
 //! real database.
+//!
+//! `LIMIT (SELECT $n)` instead of `LIMIT $n` stands where rows are taken in an index's order: the planner
+//! cannot look into it, expects a tenth of the rows, and so follows the index. A number that it knows to be
+//! larger than what its statistics promise makes it fetch and sort everything.
 
 use tokio_postgres::types::Type;
 

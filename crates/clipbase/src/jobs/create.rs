@@ -20,14 +20,17 @@ pub const CREATE_MANY_MAX: usize = 5_000;
 const TWIN_RETRIES_MAX: u32 = 5;
 
 // An upload that was announced (`storage_deletions`, reason upload_unused) is adopted: from here on the
-// job owns it. One that is about to lapse is refused, since the clean-up may already be removing it.
+// job owns it. One that is about to lapse, or was tried, is refused: the clean-up may be removing it. So is
+// the id of a deleted job whose results are still to be removed: they would be taken for the new one's.
 pub(super) static CREATE: Statement = Statement {
     name: "jobs.create",
     sql: concat!(
         "-- jobs.create
 WITH usable AS (
     SELECT NOT EXISTS (SELECT FROM public.storage_deletions
-                        WHERE object_key = $5 AND next_attempt_at < now() + interval '5 minutes') AS ok
+                        WHERE object_key IN ($5, 'results/' || $1::text || '/clip.mp4')
+                          AND (reason <> 'upload_unused' OR attempts > 0
+                               OR next_attempt_at < now() + interval '5 minutes')) AS ok
 ),
 request AS (
     INSERT INTO public.job_idempotency AS known (scope, key, fingerprint, job_id, expires_at)
@@ -65,7 +68,9 @@ SELECT false, known.fingerprint, ",
         "
   FROM public.job_idempotency AS known
   JOIN public.jobs AS job ON job.id = known.job_id
- WHERE known.scope = $18 AND known.key = $19 AND NOT EXISTS (SELECT FROM created)"
+ WHERE known.scope = $18 AND known.key = $19 AND NOT EXISTS (SELECT FROM created)
+   -- A key that has run out stands for nothing: a twin has just taken it, and the next look sees the twin's.
+   AND known.expires_at > now()"
     ),
     params: &[
         Type::UUID,
@@ -105,7 +110,11 @@ WITH input AS (
 ),
 usable AS (
     SELECT NOT EXISTS (SELECT FROM public.storage_deletions
-                        WHERE object_key = ANY ($5) AND next_attempt_at < now() + interval '5 minutes') AS ok
+                        -- As an array of a subquery, so that the plan stays on the keys.
+                        WHERE object_key = ANY (ARRAY(SELECT unnest($5) UNION ALL
+                                                      SELECT 'results/' || id || '/clip.mp4' FROM input))
+                          AND (reason <> 'upload_unused' OR attempts > 0
+                               OR next_attempt_at < now() + interval '5 minutes')) AS ok
 ),
 created AS (
     INSERT INTO public.jobs
@@ -124,7 +133,8 @@ recorded AS (
       FROM input, usable WHERE usable.ok
 ),
 adopted AS (
-    DELETE FROM public.storage_deletions WHERE object_key = ANY ($5) AND (SELECT ok FROM usable)
+    DELETE FROM public.storage_deletions
+     WHERE object_key = ANY (ARRAY(SELECT unnest($5))) AND (SELECT ok FROM usable)
 )
 SELECT id FROM created",
     params: &[
@@ -152,16 +162,13 @@ impl Jobs<'_> {
     ///
     /// # Errors
     /// `INVALID_INPUT`; `DB_CONFLICT` when a job with this id exists; `STORAGE_NOT_FOUND` when the upload's
-    /// announcement has lapsed.
+    /// announcement has lapsed, or a job of this id was deleted and its objects are still being removed.
     pub async fn create(&self, job: &NewJob) -> Result<Job> {
         job.check()?;
-        with_params(job, None, async |params| {
-            self.database().rows(&CREATE, params).await
-        })
-        .await?
-        .first()
-        .map(|row| read_job(Reader::new(row).skip(2)))
-        .unwrap_or_else(|| Err(lapsed()))
+        let values = Values::of(job, None);
+        let rows = self.database().rows(&CREATE, &values.params()).await?;
+        let row = rows.first().ok_or_else(lapsed)?;
+        read_job(Reader::new(row).skip(2))
     }
 
     /// As [`Jobs::create`], in a transaction of the caller's, which commits or takes back both.
@@ -174,13 +181,10 @@ impl Jobs<'_> {
         job: &NewJob,
     ) -> Result<Job> {
         job.check()?;
-        with_params(job, None, async |params| {
-            rows_in(transaction, &CREATE, params).await
-        })
-        .await?
-        .first()
-        .map(|row| read_job(Reader::new(row).skip(2)))
-        .unwrap_or_else(|| Err(lapsed()))
+        let values = Values::of(job, None);
+        let rows = rows_in(transaction, &CREATE, &values.params()).await?;
+        let row = rows.first().ok_or_else(lapsed)?;
+        read_job(Reader::new(row).skip(2))
     }
 
     /// Creates a job once: the same key with the same request answers with the job that it made before.
@@ -190,11 +194,9 @@ impl Jobs<'_> {
     pub async fn create_once(&self, job: &NewJob, request: &Idempotency) -> Result<Created> {
         job.check()?;
         request.check()?;
+        let values = Values::of(job, Some(request));
         for _ in 0..=TWIN_RETRIES_MAX {
-            let rows = with_params(job, Some(request), async |params| {
-                self.database().rows(&CREATE, params).await
-            })
-            .await?;
+            let rows = self.database().rows(&CREATE, &values.params()).await?;
             // Nothing: a twin has committed since this statement's snapshot was taken. The next one sees it.
             let Some(row) = rows.first() else { continue };
             let mut reader = Reader::new(row);
@@ -237,40 +239,70 @@ impl Jobs<'_> {
 fn lapsed() -> Error {
     Error::failed(
         Code::StorageNotFound,
-        "the upload has lapsed; upload the source again",
+        "the upload has lapsed, or a job of this id was deleted; upload the source again under a new id",
     )
 }
 
-async fn with_params<T>(
-    job: &NewJob,
-    request: Option<&Idempotency>,
-    run: impl AsyncFnOnce(&[Param<'_>]) -> Result<T>,
-) -> Result<T> {
-    let print = request.map(|_| fingerprint(job));
-    run(&[
-        &job.id.as_uuid(),
-        &job.priority.as_str(),
-        &job.shard,
-        &job.source.kind(),
-        &job.source.key(),
-        &job.source.url(),
-        &job.range.start_sec(),
-        &job.range.end_sec(),
-        &job.range.start_ms(),
-        &job.range.end_ms(),
-        &job.with_subtitles,
-        &job.burn_subtitles,
-        &job.subtitle_lang,
-        &job.max_attempts,
-        &job.run_at,
-        &job.expires_at,
-        &job.event_data,
-        &request.map(|request| request.scope.as_str()),
-        &request.map(|request| request.key.as_str()),
-        &print,
-        &request.map(|request| request.ttl.as_secs_f64()),
-    ])
-    .await
+/// What the statement needs of a job that is not a plain field of it.
+struct Values<'a> {
+    job: &'a NewJob,
+    id: Uuid,
+    priority: &'static str,
+    kind: &'static str,
+    key: Option<String>,
+    url: Option<&'a str>,
+    seconds: (i32, i32),
+    millis: (i64, i64),
+    scope: Option<&'a str>,
+    request: Option<&'a str>,
+    fingerprint: Option<Vec<u8>>,
+    ttl: Option<f64>,
+}
+
+impl<'a> Values<'a> {
+    fn of(job: &'a NewJob, request: Option<&'a Idempotency>) -> Self {
+        Self {
+            job,
+            id: job.id.as_uuid(),
+            priority: job.priority.as_str(),
+            kind: job.source.kind(),
+            key: job.source.key(),
+            url: job.source.url(),
+            seconds: (job.range.start_sec(), job.range.end_sec()),
+            millis: (job.range.start_ms(), job.range.end_ms()),
+            scope: request.map(|request| request.scope.as_str()),
+            request: request.map(|request| request.key.as_str()),
+            fingerprint: request.map(|_| fingerprint(job)),
+            ttl: request.map(|request| request.ttl.as_secs_f64()),
+        }
+    }
+
+    fn params(&self) -> [Param<'_>; 21] {
+        let job = self.job;
+        [
+            &self.id,
+            &self.priority,
+            &job.shard,
+            &self.kind,
+            &self.key,
+            &self.url,
+            &self.seconds.0,
+            &self.seconds.1,
+            &self.millis.0,
+            &self.millis.1,
+            &job.with_subtitles,
+            &job.burn_subtitles,
+            &job.subtitle_lang,
+            &job.max_attempts,
+            &job.run_at,
+            &job.expires_at,
+            &job.event_data,
+            &self.scope,
+            &self.request,
+            &self.fingerprint,
+            &self.ttl,
+        ]
+    }
 }
 
 /// Jobs turned on their side: an array a column.

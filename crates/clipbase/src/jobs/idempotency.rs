@@ -6,6 +6,7 @@ use sha2::{Digest, Sha256};
 use tokio_postgres::types::Type;
 
 use super::Jobs;
+use super::row::{Reader, job_column_types, job_columns, read_job};
 use crate::db::Statement;
 use crate::error::{Error, Result};
 use crate::job::{Job, NewJob};
@@ -90,6 +91,21 @@ pub(super) fn fingerprint(job: &NewJob) -> Vec<u8> {
     Sha256::digest(request.to_string()).to_vec()
 }
 
+pub(super) static FIND: Statement = Statement {
+    name: "jobs.find_request",
+    sql: concat!(
+        "-- jobs.find_request
+SELECT ",
+        job_columns!("job."),
+        "
+  FROM public.job_idempotency AS known
+  JOIN public.jobs AS job ON job.id = known.job_id
+ WHERE known.scope = $1 AND known.key = $2 AND known.expires_at > now()"
+    ),
+    params: &[Type::TEXT, Type::TEXT],
+    columns: job_column_types!(),
+};
+
 pub(super) static FORGET: Statement = Statement {
     name: "jobs.forget_request",
     sql: "-- jobs.forget_request
@@ -99,6 +115,21 @@ DELETE FROM public.job_idempotency WHERE scope = $1 AND key = $2",
 };
 
 impl Jobs<'_> {
+    /// Returns the job that a request made before, or `None`; makes nothing.
+    ///
+    /// # Errors
+    /// `INVALID_INPUT` for a key that none can be.
+    pub async fn find_request(&self, request: &Idempotency) -> Result<Option<Job>> {
+        request.check()?;
+        let rows = self
+            .database()
+            .rows(&FIND, &[&request.scope, &request.key])
+            .await?;
+        rows.first()
+            .map(|row| read_job(Reader::new(row)))
+            .transpose()
+    }
+
     /// Lets a key go, so that the next request with it makes a new job. The old job stays.
     ///
     /// # Errors

@@ -110,7 +110,7 @@ impl Jobs<'_> {
     ///
     /// # Errors
     /// `NOT_FOUND`; `INVALID_TRANSITION` where no edge leads to `next`; `LEASE_LOST` when the lease was
-    /// superseded; `INVALID_INPUT` for a patch that does not fit.
+    /// superseded or has ended; `INVALID_INPUT` for a patch or an actor that does not fit.
     pub async fn transition(
         &self,
         id: JobId,
@@ -119,6 +119,7 @@ impl Jobs<'_> {
         patch: &TransitionPatch,
     ) -> Result<Job> {
         check_patch(next, patch)?;
+        check_results(id, patch)?;
         let (by, fence, worker) = match actor {
             Actor::Lease(lease) if lease.job_id() != id => {
                 return Err(Error::invalid("lease", "is a lease on another job"));
@@ -127,10 +128,10 @@ impl Jobs<'_> {
             Actor::Worker(worker) => ("worker", None, Some(worker)),
             Actor::Operator => ("operator", None, None),
         };
-        if next == JobStatus::Processing && worker.is_none() {
+        if (next == JobStatus::Processing) != worker.is_some() {
             return Err(Error::invalid(
                 "actor",
-                "must be the worker that takes the job",
+                "must be a worker where it takes the job, and else the lease or an operator",
             ));
         }
         let verb = match next {
@@ -153,7 +154,8 @@ impl Jobs<'_> {
             .await?
         {
             Moved::Yes(job) => Ok(*job),
-            Moved::No(from) if from.can_become(next) => Err(Error::LeaseLost),
+            // Whoever holds a lease holds it on a processing job, from where every edge is open.
+            Moved::No(_) if fence.is_some() => Err(Error::LeaseLost),
             Moved::No(from) => Err(Error::InvalidTransition {
                 from,
                 to: next,
@@ -262,6 +264,25 @@ impl Jobs<'_> {
             Ok(Moved::No(was))
         }
     }
+}
+
+/// A job names its own results: another's would go when the other is deleted.
+fn check_results(id: JobId, patch: &TransitionPatch) -> Result<()> {
+    let video = patch.result_video.as_ref();
+    let srt = patch.result_srt.as_ref();
+    if video.is_some_and(|key| !matches!(key, StorageKey::ResultVideo { job, .. } if *job == id)) {
+        return Err(Error::invalid(
+            "result_video",
+            "must be the key of a clip of this job",
+        ));
+    }
+    if srt.is_some_and(|key| !matches!(key, StorageKey::ResultSrt { job, .. } if *job == id)) {
+        return Err(Error::invalid(
+            "result_srt",
+            "must be the key of subtitles of this job",
+        ));
+    }
+    Ok(())
 }
 
 fn check_patch(next: JobStatus, patch: &TransitionPatch) -> Result<()> {

@@ -50,6 +50,42 @@ pub(crate) static STATEMENTS: &[&Statement] = &[
 ];
 
 /// The repository of leases. A cheap value: make one where you need it.
+///
+/// ```
+/// # use clipbase::leases::{Beat, ClaimOptions, Failure, Finish, LEASE_TTL, Surrendered, Verdict};
+/// # use clipbase::{Code, WorkerId};
+/// # use clipbase_testkit::builders::new_jobs;
+/// # clipbase_testkit::example(async |clipbase| {
+/// # clipbase.jobs().create_many(&new_jobs(5)).await?;
+/// let worker = WorkerId::new();
+/// let leases = clipbase.leases().claim(&ClaimOptions::new(worker, 4)).await?;
+///
+/// // One statement beats for all of a worker's jobs, and tells of each whether to go on.
+/// let beats: Vec<_> = leases.iter().map(|lease| Beat { lease, progress: Some(40) }).collect();
+/// let verdicts = clipbase.leases().heartbeat(&beats, LEASE_TTL).await?;
+/// assert!(verdicts.iter().all(|verdict| *verdict == Verdict::GoOn));
+///
+/// clipbase.leases().log(&leases[0], "encoded", None).await?;
+/// clipbase.leases().finish(Finish::new(&leases[0])).await?;
+///
+/// let failure = Failure::new("NOT_A_VIDEO", "the source holds no moving picture")?;
+/// clipbase.leases().fail(&leases[1], &failure).await?;
+///
+/// // Going down: the job goes back, and the attempt does not count.
+/// assert_eq!(clipbase.leases().release(&leases[2]).await?, Surrendered::Queued);
+/// let late = clipbase.leases().finish(Finish::new(&leases[2])).await.unwrap_err();
+/// assert_eq!(late.code(), Code::LeaseLost);
+///
+/// // A turn finishes and claims in one round trip; any worker may reap.
+/// let turn = clipbase
+///     .leases()
+///     .turn(&[Finish::new(&leases[3])], &ClaimOptions::new(worker, 10))
+///     .await?;
+/// assert_eq!(turn.claimed.len(), 2);
+/// assert!(clipbase.leases().reap(100).await?.is_empty());
+/// # Ok(())
+/// # });
+/// ```
 #[derive(Clone, Copy, Debug)]
 pub struct Leases<'a> {
     inner: &'a Inner,
@@ -60,11 +96,11 @@ impl<'a> Leases<'a> {
         Self { inner }
     }
 
-    fn database(&self) -> &'a Database {
+    fn database(self) -> &'a Database {
         &self.inner.database
     }
 
-    fn settings(&self) -> &'a Settings {
+    fn settings(self) -> &'a Settings {
         &self.inner.settings
     }
 }

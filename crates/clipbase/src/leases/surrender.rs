@@ -78,7 +78,9 @@ WITH lost AS MATERIALIZED (
        AND CASE WHEN $1::uuid[] IS NULL
                 THEN greatest(job.lease_expires_at, job.last_heartbeat_at + make_interval(secs => $2)) < now()
                 ELSE job.worker_id = ANY ($1::uuid[]) END
-     LIMIT $3
+     -- The index's order keeps the plan on the rows at work, where a limit alone scans the table.
+     ORDER BY job.created_at, job.id
+     LIMIT (SELECT $3)
        FOR NO KEY UPDATE SKIP LOCKED
 ),
 input AS (

@@ -23,6 +23,9 @@ use crate::error::{Cause, Result};
 /// The mode of every file that this library makes: its owner's alone.
 pub(super) const FILE_MODE: u32 = 0o600;
 
+/// The mode of a file that leaves the storage, before the caller's umask.
+const DOWNLOAD_MODE: u32 = 0o666;
+
 /// A file that is not yet where it belongs.
 pub(super) struct Fresh {
     guard: Guard,
@@ -47,11 +50,15 @@ impl Drop for Guard {
 impl Fresh {
     /// Starts a private file under a random name.
     pub(super) fn create_in(folder: &Path) -> io::Result<Self> {
+        Self::create(folder, FILE_MODE)
+    }
+
+    fn create(folder: &Path, mode: u32) -> io::Result<Self> {
         let path = folder.join(format!(".{}.part", Uuid::new_v4().simple()));
         let file = OpenOptions::new()
             .write(true)
             .create_new(true)
-            .mode(FILE_MODE)
+            .mode(mode)
             .open(&path)?;
         Ok(Self {
             guard: Guard {
@@ -62,9 +69,10 @@ impl Fresh {
         })
     }
 
-    /// Starts a file that will replace `to`: in its folder, since a rename stays on one file system.
+    /// Starts a file that will replace `to`: in its folder, since a rename stays on one file system. It is
+    /// the caller's file, open to whom the caller's umask says.
     pub(super) fn beside(to: &Path) -> io::Result<Self> {
-        Self::create_in(folder_of(to))
+        Self::create(folder_of(to), DOWNLOAD_MODE)
     }
 
     /// Copies all of an open file (by `copy_file_range` where there is one). A source that changes its

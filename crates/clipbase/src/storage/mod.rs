@@ -26,7 +26,7 @@
 //! ```
 
 use std::fmt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -96,6 +96,12 @@ pub trait Storage: fmt::Debug + Send + Sync {
     /// # Errors
     /// `STORAGE_NOT_FOUND`; `STORAGE_DOWNLOAD_FAILED` when it cannot be read or written.
     async fn download(&self, key: &StorageKey, to: &Path) -> Result<()>;
+
+    /// Returns where the object lies as a file of this machine, for a reader that would rather not copy it;
+    /// `None` where it does not. The file is read-only to the caller, and may be gone.
+    fn local_file(&self, _key: &StorageKey) -> Option<PathBuf> {
+        None
+    }
 
     /// Reads an object of at most [`SMALL_OBJECT_BYTES_MAX`] into memory: subtitles, a marker.
     ///

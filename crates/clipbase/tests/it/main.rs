@@ -13,15 +13,27 @@
 )]
 
 mod adoption;
+mod claims;
+mod cleanup;
+mod connections;
 mod contract;
 mod edges;
 mod errors_page;
+mod events;
 mod generated;
+mod leaks;
+mod leases;
 mod lifecycle;
 mod migrations;
+mod model;
+mod plans;
+mod races;
 mod schema_laws;
 mod schema_page;
 mod seed;
 mod seed_client;
+mod spawn;
 mod state_machine;
 mod storage;
+mod support;
+mod zombies;

@@ -199,6 +199,11 @@ impl Storage for LocalStorage {
         .await
     }
 
+    fn local_file(&self, key: &StorageKey) -> Option<PathBuf> {
+        let place = self.tree.place(Operation::Download, key).ok()?;
+        files::find(&place).ok().flatten().map(|_| place.file)
+    }
+
     async fn read_small(&self, key: &StorageKey) -> Result<Bytes> {
         let operation = Operation::ReadSmall;
         let key = key.clone();

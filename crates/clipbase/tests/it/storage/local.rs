@@ -56,7 +56,10 @@ async fn folders_and_files_are_their_owners_alone() {
     assert_eq!(mode(&root.join(format!("results/{job}/3"))), 0o700);
     assert_eq!(mode(&root.join(key.to_string())), 0o600);
     assert_eq!(mode(&root.join("signing.key")), 0o600);
-    assert_eq!(mode(&out), 0o600);
+    // What leaves the storage is the caller's: as open as any file that the caller makes.
+    let own = parent.path().join("own.txt");
+    fs::write(&own, "x").unwrap();
+    assert_eq!(mode(&out), mode(&own));
 }
 
 #[tokio::test]

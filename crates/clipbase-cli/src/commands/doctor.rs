@@ -1,0 +1,227 @@
+//! `clipbase doctor`: checks the set-up and the data, and says what to mend.
+
+use clap::Args;
+use clipbase::DatabaseMode;
+use clipbase::migrate;
+use serde::Serialize;
+
+use crate::context::{Context, Global, find_ffmpeg};
+use crate::environment::Environment;
+use crate::failure::Failure;
+use crate::output::{Output, table};
+
+/// A transaction that is open for longer keeps vacuum from its work.
+const TRANSACTION_SECS_MAX: i64 = 300;
+
+/// Check the set-up and the data, and say what to mend.
+#[derive(Args)]
+pub(crate) struct Doctor {
+    /// Audit so many jobs: their logs must add up to their rows; 0 audits all
+    #[arg(long, value_name = "N", default_value_t = 10_000)]
+    audit: u64,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+enum State {
+    Good,
+    Note,
+    Bad,
+}
+
+#[derive(Serialize)]
+struct Check {
+    name: &'static str,
+    state: State,
+    finding: String,
+}
+
+struct Checks(Vec<Check>);
+
+impl Checks {
+    fn add(&mut self, name: &'static str, state: State, finding: impl Into<String>) {
+        self.0.push(Check {
+            name,
+            state,
+            finding: finding.into(),
+        });
+    }
+}
+
+impl Doctor {
+    pub(crate) async fn run(
+        self,
+        global: &Global,
+        environment: &Environment,
+        output: Output,
+    ) -> Result<(), Failure> {
+        let mut checks = Checks(Vec::new());
+        match find_ffmpeg(environment) {
+            Ok(_) => checks.add("ffmpeg", State::Good, "found"),
+            Err(failure) => checks.add("ffmpeg", State::Bad, failure.message()),
+        }
+        let context = Context::connect(global, environment).await?;
+        check_server(&context, &mut checks).await?;
+        match migrate::check(&context.database).await {
+            Ok(()) => {
+                checks.add("migrations", State::Good, "up to date");
+                self.check_data(&context, &mut checks).await?;
+            }
+            Err(error) => checks.add("migrations", State::Bad, error.to_string()),
+        }
+        let is_bad = checks.0.iter().any(|check| check.state == State::Bad);
+        output.success(&checks.0, |checks| {
+            let rows = checks.iter().map(|check| {
+                let mark = match check.state {
+                    State::Good => "ok",
+                    State::Note => "note",
+                    State::Bad => "BAD",
+                };
+                vec![
+                    mark.to_owned(),
+                    check.name.to_owned(),
+                    check.finding.clone(),
+                ]
+            });
+            table(&["", "check", "finding"], rows)
+        });
+        if is_bad && !output.is_json() {
+            return Err(Failure::new(
+                "UNHEALTHY",
+                "something needs mending: see BAD above",
+            ));
+        }
+        Ok(())
+    }
+
+    async fn check_data(&self, context: &Context, checks: &mut Checks) -> Result<(), Failure> {
+        match context.clipbase.check_installation().await {
+            Ok(()) => checks.add(
+                "installation",
+                State::Good,
+                "database and storage belong together",
+            ),
+            Err(error) => checks.add("installation", State::Bad, error.to_string()),
+        }
+        let inspect = context.clipbase.inspect();
+        if context.clipbase.database().mode() == DatabaseMode::Transaction {
+            checks.add(
+                "drift",
+                State::Note,
+                "not checked: it needs a direct or session connection",
+            );
+        } else {
+            let drift = inspect.drift().await?;
+            match drift.as_slice() {
+                [] => checks.add("drift", State::Good, "every statement fits the live schema"),
+                some => checks.add("drift", State::Bad, some.join("; ")),
+            }
+        }
+        check_queue(context, checks).await?;
+        self.audit(context, checks).await
+    }
+
+    async fn audit(&self, context: &Context, checks: &mut Checks) -> Result<(), Failure> {
+        let limit = if self.audit == 0 {
+            u64::MAX
+        } else {
+            self.audit
+        };
+        let (mut audited, mut problems, mut after) = (0, Vec::new(), None);
+        while audited < limit {
+            let page = context.clipbase.inspect().audit(after, 1_000).await?;
+            audited += page.audited;
+            problems.extend(page.problems);
+            after = page.next;
+            if after.is_none() {
+                break;
+            }
+        }
+        match problems.first() {
+            None => {
+                checks.add(
+                    "audit",
+                    State::Good,
+                    format!("{audited} jobs: each log adds up to its row"),
+                );
+            }
+            Some(first) => checks.add(
+                "audit",
+                State::Bad,
+                format!(
+                    "{} of {audited} jobs do not add up; job {} says {} and its log {}",
+                    problems.len(),
+                    first.job,
+                    first.row,
+                    first.log
+                ),
+            ),
+        }
+        Ok(())
+    }
+}
+
+async fn check_server(context: &Context, checks: &mut Checks) -> Result<(), Failure> {
+    let server = context.clipbase.inspect().server().await?;
+    let whose = if context.server.is_some() {
+        "private"
+    } else {
+        "DATABASE_URL"
+    };
+    let mode = context.clipbase.database().mode();
+    let finding = format!(
+        "PostgreSQL {} ({whose}), {mode} connections",
+        server.version
+    );
+    checks.add("database", State::Good, finding);
+    match server.oldest_transaction_secs {
+        Some(age) if age > TRANSACTION_SECS_MAX => checks.add(
+            "transactions",
+            State::Bad,
+            format!("one is open for {age} s: vacuum stands still and claims get slower; end it"),
+        ),
+        _ => checks.add("transactions", State::Good, "none is open for long"),
+    }
+    Ok(())
+}
+
+async fn check_queue(context: &Context, checks: &mut Checks) -> Result<(), Failure> {
+    let inspect = context.clipbase.inspect();
+    match inspect.lost_leases().await? {
+        0 => checks.add("leases", State::Good, "none is lost"),
+        lost => checks.add(
+            "leases",
+            State::Note,
+            format!(
+                "{lost} have run out and wait for a worker that reaps them: run `clipbase work`"
+            ),
+        ),
+    }
+    let idle: Vec<String> = inspect
+        .queues()
+        .await?
+        .into_iter()
+        .filter(|queue| !queue.is_served && queue.oldest_due_at.is_some())
+        .map(|queue| queue.shard.to_string())
+        .collect();
+    if idle.is_empty() {
+        checks.add("shards", State::Good, "no queue is left alone");
+    } else {
+        let shards = idle.join(", ");
+        checks.add(
+            "shards",
+            State::Note,
+            format!("jobs are due and nobody works on shard {shards}"),
+        );
+    }
+    let backlog = context.clipbase.cleanup().backlog().await?;
+    match backlog.due {
+        0 => checks.add("outbox", State::Good, "empty"),
+        due => checks.add(
+            "outbox",
+            State::Note,
+            format!("{due} objects are due: run `clipbase cleanup`"),
+        ),
+    }
+    Ok(())
+}

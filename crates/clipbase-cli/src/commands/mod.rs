@@ -1,0 +1,62 @@
+//! The subcommands, one a file.
+
+mod bench;
+mod bootstrap;
+mod cleanup;
+mod clip;
+mod doctor;
+mod jobs;
+mod migrate;
+mod stats;
+mod work;
+
+use clap::Subcommand;
+
+use crate::context::Global;
+use crate::environment::Environment;
+use crate::failure::Failure;
+use crate::output::Output;
+
+#[derive(Subcommand)]
+pub(crate) enum Command {
+    /// Cut a clip out of a video: the main job
+    Clip(clip::Clip),
+    /// Claim jobs and run them
+    Work(work::Work),
+    /// Create, list, follow, cancel and retry jobs
+    #[command(subcommand)]
+    Jobs(jobs::Jobs),
+    /// Count jobs by state
+    Stats,
+    /// Remove expired jobs and the objects that nobody owns any more
+    Cleanup(cleanup::Cleanup),
+    /// Check the set-up and the data, and say what to mend
+    Doctor(doctor::Doctor),
+    /// Bring the database's schema up to date
+    Migrate(migrate::Migrate),
+    /// Make the buckets and tie them to the database
+    Bootstrap(bootstrap::Bootstrap),
+    /// Measure this machine: jobs a second, beside the same SQL through pgbench
+    Bench(bench::Bench),
+}
+
+impl Command {
+    pub(crate) async fn run(
+        self,
+        global: &Global,
+        environment: &Environment,
+        output: &Output,
+    ) -> Result<(), Failure> {
+        match self {
+            Self::Clip(command) => command.run(global, environment, *output).await,
+            Self::Work(command) => command.run(global, environment, *output).await,
+            Self::Jobs(command) => command.run(global, environment, *output).await,
+            Self::Stats => stats::run(global, environment, *output).await,
+            Self::Cleanup(command) => command.run(global, environment, *output).await,
+            Self::Doctor(command) => command.run(global, environment, *output).await,
+            Self::Migrate(command) => command.run(global, environment, *output).await,
+            Self::Bootstrap(command) => command.run(global, environment, *output).await,
+            Self::Bench(command) => command.run(global, environment, *output).await,
+        }
+    }
+}

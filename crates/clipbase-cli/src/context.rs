@@ -1,0 +1,249 @@
+//! From settings to a [`Clipbase`]: the private server and the local folder, or the server of
+//! `DATABASE_URL`.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use clap::Args;
+use clipbase::storage::{LocalSigner, LocalStorage, Storage};
+use clipbase::{Backoff, Clipbase, DatabaseConfig, Settings, migrate};
+use clipbase_embedded::{Server, default_data_directory, effective_uid};
+use clipbase_worker::WorkerOptions;
+use clipbase_worker::ffmpeg::{Ffmpeg, FfmpegSettings};
+use tokio_util::sync::CancellationToken;
+
+use crate::environment::Environment;
+use crate::failure::Failure;
+
+/// Where signed links of the local storage point while nothing serves them.
+const LINK_BASE: &str = "http://127.0.0.1:8080";
+
+/// Options of every command.
+#[derive(Args)]
+pub(crate) struct Global {
+    /// Print the answer as JSON: {ok, data, code, message}
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+
+    /// Keep everything local in this folder [env: CLIPBASE_DATA_DIR]
+    #[arg(long, global = true, value_name = "DIR")]
+    pub(crate) data_dir: Option<PathBuf>,
+
+    /// What stands between us and DATABASE_URL: direct, session or transaction (a pooler on port 6543)
+    #[arg(long, global = true, value_name = "MODE")]
+    pub(crate) database_mode: Option<String>,
+
+    /// Trust the authority in this PEM file for DATABASE_URL
+    #[arg(long, global = true, value_name = "FILE")]
+    pub(crate) database_root_cert: Option<PathBuf>,
+}
+
+/// The places and connections of one run.
+pub(crate) struct Context {
+    pub(crate) clipbase: Clipbase,
+    pub(crate) database: DatabaseConfig,
+    pub(crate) data_dir: PathBuf,
+    /// The private server's version and programs, when there is one. It stays up while this is held.
+    pub(crate) server: Option<Server>,
+}
+
+impl Context {
+    /// Connects, migrates a private database, and ties the storage to it. A database of the user's own is
+    /// migrated only when asked: see [`Context::open_and_migrate`].
+    pub(crate) async fn open(global: &Global, environment: &Environment) -> Result<Self, Failure> {
+        let context = Self::connect(global, environment).await?;
+        if context.server.is_some() {
+            context.prepare().await?;
+        } else {
+            migrate::check(&context.database).await?;
+        }
+        Ok(context)
+    }
+
+    /// As [`Context::open`], migrating whatever database it is: for the main job, which needs no
+    /// preparation.
+    pub(crate) async fn open_and_migrate(
+        global: &Global,
+        environment: &Environment,
+    ) -> Result<Self, Failure> {
+        let context = Self::connect(global, environment).await?;
+        context.prepare().await?;
+        Ok(context)
+    }
+
+    /// Connects and changes nothing.
+    pub(crate) async fn connect(
+        global: &Global,
+        environment: &Environment,
+    ) -> Result<Self, Failure> {
+        let data_dir = data_dir(global, environment)?;
+        make_private_dir(&data_dir)?;
+        let (database, server) = match &environment.database_url {
+            Some(url) => (database_config(url, global, environment)?, None),
+            None => {
+                let server = start_server(&data_dir, environment).await?;
+                (
+                    DatabaseConfig::from_url(&server.url("postgres"))?,
+                    Some(server),
+                )
+            }
+        };
+        let storage = open_storage(&data_dir).await?;
+        // Somebody waits at the terminal: a second try comes soon.
+        let backoff = Backoff {
+            base: Duration::from_secs(1),
+            cap: Duration::from_secs(60),
+        };
+        let settings = Settings {
+            backoff,
+            ..Settings::default()
+        };
+        let clipbase = Clipbase::new(&database, storage, settings)?;
+        Ok(Self {
+            clipbase,
+            database,
+            data_dir,
+            server,
+        })
+    }
+
+    async fn prepare(&self) -> Result<(), Failure> {
+        if migrate::check(&self.database).await.is_err() {
+            migrate::migrate(&self.database).await?;
+        }
+        self.clipbase.bootstrap().await?;
+        Ok(())
+    }
+
+    /// How a worker of this machine works.
+    pub(crate) fn worker_options(&self) -> WorkerOptions {
+        let mut options = WorkerOptions::new(self.data_dir.join("scratch"));
+        options.presence_dir = Some(self.data_dir.join("workers"));
+        options
+    }
+}
+
+/// The ffmpeg that the environment names, or the one on `PATH`.
+pub(crate) fn find_ffmpeg(environment: &Environment) -> Result<Ffmpeg, Failure> {
+    let settings = FfmpegSettings {
+        ffmpeg: environment.ffmpeg.clone(),
+        ffprobe: environment.ffprobe.clone(),
+        search_path: environment.search_path.clone(),
+        ..FfmpegSettings::default()
+    };
+    Ok(Ffmpeg::find(&settings)?)
+}
+
+/// Canceled by Ctrl-C or SIGTERM; a second Ctrl-C ends the process at once.
+pub(crate) fn shutdown_token() -> CancellationToken {
+    let token = CancellationToken::new();
+    let shutdown = token.clone();
+    tokio::spawn(async move {
+        interrupted().await;
+        shutdown.cancel();
+        interrupted().await;
+        std::process::exit(130);
+    });
+    token
+}
+
+async fn interrupted() {
+    let Ok(mut terminate) =
+        tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())
+    else {
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        outcome = tokio::signal::ctrl_c() => {
+            if outcome.is_err() {
+                std::future::pending::<()>().await;
+            }
+        }
+        _ = terminate.recv() => {}
+    }
+}
+
+fn data_dir(global: &Global, environment: &Environment) -> Result<PathBuf, Failure> {
+    let chosen = global
+        .data_dir
+        .clone()
+        .or_else(|| environment.data_dir.clone());
+    let default = || {
+        let uid = effective_uid().ok()?;
+        let (xdg, home) = (
+            environment.xdg_data_home.as_deref(),
+            environment.home.as_deref(),
+        );
+        default_data_directory(uid, xdg, home)
+    };
+    let path = chosen.or_else(default).ok_or_else(|| {
+        Failure::new(
+            "CONFIG_INVALID",
+            "there is no home directory; set CLIPBASE_DATA_DIR",
+        )
+    })?;
+    std::path::absolute(path)
+        .map_err(|_| Failure::new("CONFIG_INVALID", "CLIPBASE_DATA_DIR is no usable path"))
+}
+
+/// Open enough that the private server's own user may pass through it as root's; what lies in it is
+/// closed.
+fn make_private_dir(path: &std::path::Path) -> Result<(), Failure> {
+    std::fs::create_dir_all(path).map_err(|error| {
+        let what = format!(
+            "the data directory {} cannot be made: {error}",
+            path.display()
+        );
+        Failure::new(
+            "CONFIG_INVALID",
+            what + "; set CLIPBASE_DATA_DIR to one that can",
+        )
+    })
+}
+
+fn database_config(
+    url: &str,
+    global: &Global,
+    environment: &Environment,
+) -> Result<DatabaseConfig, Failure> {
+    let mut config = DatabaseConfig::from_url(url)?;
+    let mode = global
+        .database_mode
+        .as_ref()
+        .or(environment.database_mode.as_ref());
+    if let Some(mode) = mode {
+        config = config.with_mode(mode.parse()?);
+    }
+    let certificate = global
+        .database_root_cert
+        .as_ref()
+        .or(environment.database_root_cert.as_ref());
+    if let Some(certificate) = certificate {
+        config = config.with_root_certificate(certificate.clone());
+    }
+    Ok(config)
+}
+
+async fn start_server(
+    data_dir: &std::path::Path,
+    environment: &Environment,
+) -> Result<Server, Failure> {
+    let mut settings = clipbase_embedded::Settings::durable(data_dir.join("pg"));
+    settings.bin_dir.clone_from(&environment.pg_bin);
+    settings.search_path.clone_from(&environment.search_path);
+    let started = tokio::task::spawn_blocking(move || clipbase_embedded::start(&settings)).await;
+    match started {
+        Ok(server) => Ok(server?),
+        Err(_) => Err(Failure::new(
+            "POSTGRES_START_FAILED",
+            "the private PostgreSQL did not start",
+        )),
+    }
+}
+
+async fn open_storage(data_dir: &std::path::Path) -> Result<Arc<dyn Storage>, Failure> {
+    let root = data_dir.join("storage");
+    let signer = LocalSigner::open(&root, LINK_BASE).await?;
+    Ok(Arc::new(LocalStorage::open(&root, signer).await?))
+}

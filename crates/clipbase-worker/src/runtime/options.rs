@@ -1,0 +1,97 @@
+//! How a worker works.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clipbase::leases::{HEARTBEAT_INTERVAL, LEASE_TTL};
+use clipbase::{Error, Result};
+
+/// The most jobs that one worker runs at a time.
+pub const CONCURRENCY_MAX: usize = 256;
+
+/// How a worker works.
+#[derive(Clone, Debug)]
+pub struct WorkerOptions {
+    /// Jobs at a time, 1 to [`CONCURRENCY_MAX`].
+    pub concurrency: usize,
+    /// The shards to serve; all of them when empty.
+    pub shards: Vec<i32>,
+    /// Where jobs have their scratch directories: as large as the largest source and clip.
+    pub scratch_dir: PathBuf,
+    /// Where the workers of this machine show that they are alive, so that a dead one's jobs are taken back
+    /// at once. `None` waits for the leases to run out.
+    pub presence_dir: Option<PathBuf>,
+    /// How long a lease lives without a heartbeat.
+    pub lease_ttl: Duration,
+    /// How often the heart beats at least; at most a third of the lease's life.
+    pub heartbeat_interval: Duration,
+    /// How often it beats while progress is made, so that watchers see it move.
+    pub progress_interval: Duration,
+    /// The pause between two claims after the first came back empty.
+    pub poll_min: Duration,
+    /// The pause it grows to while nothing comes.
+    pub poll_max: Duration,
+    /// How often lost leases are looked for, give or take a half.
+    pub reap_interval: Duration,
+    /// How long running jobs may go on after a shutdown was asked for, before they are released.
+    pub shutdown_grace: Duration,
+}
+
+impl WorkerOptions {
+    /// One job at a time, of any shard, with this scratch directory.
+    pub fn new(scratch_dir: impl Into<PathBuf>) -> Self {
+        Self {
+            concurrency: 1,
+            shards: Vec::new(),
+            scratch_dir: scratch_dir.into(),
+            presence_dir: None,
+            lease_ttl: LEASE_TTL,
+            heartbeat_interval: HEARTBEAT_INTERVAL,
+            progress_interval: Duration::from_secs(1),
+            poll_min: Duration::from_millis(100),
+            poll_max: Duration::from_secs(5),
+            reap_interval: HEARTBEAT_INTERVAL,
+            shutdown_grace: Duration::ZERO,
+        }
+    }
+
+    pub(super) fn check(&self) -> Result<()> {
+        if !(1..=CONCURRENCY_MAX).contains(&self.concurrency) {
+            return Err(Error::invalid("concurrency", "must be 1 to 256"));
+        }
+        // Less than three beats to a life, and one late beat would cost a lease.
+        if self.heartbeat_interval.is_zero() || self.heartbeat_interval * 3 > self.lease_ttl {
+            return Err(Error::invalid(
+                "heartbeat_interval",
+                "must be above zero and at most a third of the lease's life",
+            ));
+        }
+        if self.progress_interval.is_zero()
+            || self.poll_min.is_zero()
+            || self.reap_interval.is_zero()
+        {
+            return Err(Error::invalid("interval", "must be above zero"));
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_heart_that_beats_too_seldom_is_refused() {
+        let mut options = WorkerOptions::new("/tmp");
+        options.check().unwrap();
+        options.heartbeat_interval = options.lease_ttl / 2;
+        assert!(options.check().is_err());
+        options.heartbeat_interval = Duration::ZERO;
+        assert!(options.check().is_err());
+        let idle = WorkerOptions {
+            concurrency: 0,
+            ..WorkerOptions::new("/tmp")
+        };
+        assert!(idle.check().is_err());
+    }
+}

@@ -1,0 +1,128 @@
+//! Everything that a process could show: errors with their causes, logs at the finest level, metrics.
+
+use std::fmt::Write as _;
+use std::io::Write;
+use std::sync::{Arc, Mutex, Once};
+
+use metrics_util::debugging::{DebuggingRecorder, Snapshotter};
+use tracing_subscriber::fmt::MakeWriter;
+
+/// What nobody may see: the word that every secret of these tests holds, and the buckets as they stand in keys.
+pub(super) const CANARIES: [&str; 3] = ["planted", "sources/", "results/"];
+
+/// Fails where a text shows a canary.
+pub(super) fn assert_clean(text: &str) {
+    for canary in CANARIES {
+        assert!(!text.contains(canary), "{canary} in: {text}");
+    }
+}
+
+/// Checks all that can be printed of an error: its sentence, its `Debug`, and the chain of its causes.
+pub(super) fn assert_discreet(error: &clipbase::Error) {
+    let mut text = format!("{error}\n{error:?}\n{error:#?}");
+    let mut cause = std::error::Error::source(error);
+    while let Some(inner) = cause {
+        write!(text, "\n{inner}\n{inner:?}").unwrap();
+        cause = inner.source();
+    }
+    assert_clean(&text);
+}
+
+/// Listens to the logs and metrics of the test's own thread until [`Capture::assert_clean`].
+pub(super) struct Capture {
+    lines: Lines,
+    metrics: Snapshotter,
+    _subscriber: tracing::subscriber::DefaultGuard,
+    _recorder: metrics::LocalRecorderGuard<'static>,
+}
+
+impl Capture {
+    /// Needs a runtime of one thread, so that tasks of the test run where it listens.
+    pub(super) fn start() -> Self {
+        catch_driver_logs();
+        let lines = Lines::default();
+        let subscriber = tracing_subscriber::fmt()
+            .with_max_level(tracing::Level::TRACE)
+            .with_ansi(false)
+            .with_writer(lines.clone())
+            .finish();
+        let recorder: &'static DebuggingRecorder = Box::leak(Box::new(DebuggingRecorder::new()));
+        Self {
+            lines,
+            metrics: recorder.snapshotter(),
+            _subscriber: tracing::subscriber::set_default(subscriber),
+            _recorder: metrics::set_default_local_recorder(recorder),
+        }
+    }
+
+    /// Fails where a log line or a metric shows a canary, or when nothing was caught at all.
+    pub(super) fn assert_clean(&self) {
+        let lines = String::from_utf8(self.lines.0.lock().unwrap().clone()).unwrap();
+        assert!(lines.contains("database call"), "nothing was logged");
+        let metrics = format!("{:?}", self.metrics.snapshot().into_vec());
+        assert!(metrics.contains("clipbase_db_calls_total"), "{metrics}");
+        assert_clean(&metrics);
+        // The driver's SQL texts are ours; what stands beside them must not be the caller's.
+        for line in lines.lines() {
+            assert_clean(line);
+        }
+        let driver = DRIVER.0.lock().unwrap();
+        assert!(driver.is_empty(), "{driver:#?}");
+    }
+}
+
+#[derive(Clone, Default)]
+struct Lines(Arc<Mutex<Vec<u8>>>);
+
+impl Write for Lines {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+impl<'a> MakeWriter<'a> for Lines {
+    type Writer = Self;
+
+    fn make_writer(&'a self) -> Self {
+        self.clone()
+    }
+}
+
+/// Keeps the lines of crates that log by `log`, as the driver does, where they show the planted word. SQL of
+/// other tests may spell out buckets, so only the word counts here.
+struct DriverLogs(Mutex<Vec<String>>);
+
+static DRIVER: DriverLogs = DriverLogs(Mutex::new(Vec::new()));
+
+impl log::Log for DriverLogs {
+    fn enabled(&self, _: &log::Metadata<'_>) -> bool {
+        true
+    }
+
+    fn log(&self, record: &log::Record<'_>) {
+        let line = format!("{} {}", record.target(), record.args());
+        // At debug the driver logs the text of each statement, without its parameters. Ours are literals
+        // without a value in them; these tests' own raw SQL spells the word out.
+        let is_sql = [" executing ", " preparing "]
+            .iter()
+            .any(|word| line.contains(word));
+        if line.contains("planted") && !is_sql {
+            self.0.lock().unwrap().push(line);
+        }
+    }
+
+    fn flush(&self) {}
+}
+
+fn catch_driver_logs() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        log::set_logger(&DRIVER).unwrap();
+        log::set_max_level(log::LevelFilter::Trace);
+    });
+}

@@ -1,0 +1,7 @@
+//! Leaks: secrets are planted everywhere, everything is made to fail, and nothing may show them.
+
+mod capture;
+mod database;
+mod rows;
+mod server;
+mod storage;

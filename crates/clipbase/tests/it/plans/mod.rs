@@ -1,0 +1,8 @@
+//! Plans: no statement reads a whole table, and none on a hot path sorts, whatever the tables hold.
+
+mod arguments;
+mod claim;
+mod explain;
+mod heartbeat;
+mod laws;
+mod volume;
