@@ -83,7 +83,10 @@ pub async fn run(body: impl AsyncFnOnce(&Bench)) {
 
 /// Runs an example of the documentation on a bootstrapped database of its own, and audits what it did.
 pub fn example(body: impl AsyncFnOnce(&Clipbase) -> clipbase::Result<()>) {
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .unwrap();
     runtime.block_on(run(async |bench| body(&bench.clipbase).await.unwrap()));
 }
 
