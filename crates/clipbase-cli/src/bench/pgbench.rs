@@ -256,7 +256,7 @@ fn turn(batch: u32) -> String {
     list.extend(owned(&["'{}'", "'{}'", KEEP]));
     let sql = with_arguments("leases.turn", &list);
     let head = sql
-        .rsplit_once("\nSELECT NULL::text AS outcome")
+        .rsplit_once("\nSELECT outcome, id,")
         .map_or("", |(head, _)| head);
     format!(
         "{head}

@@ -14,7 +14,7 @@ pub(super) fn of(name: &str) -> Vec<String> {
         "jobs.update" => return update(),
         "jobs.transition" => return transition(),
         "jobs.stats" => &["ARRAY['queued', 'processing', 'done', 'failed']", "10001"],
-        "jobs.forget_request" => &["'scope 3'", "'key 3'"],
+        "jobs.find_request" | "jobs.forget_request" => &["'scope 3'", "'key 3'"],
         "events.add" => &[JOB, "'note'", "'{}'", "10000"],
         "events.list" | "events.follow" => &[JOB, "0", "100"],
         "leases.claim" => &["'{}'", "10", "3", WORKER, "60"],
