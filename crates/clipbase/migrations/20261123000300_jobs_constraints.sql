@@ -13,8 +13,12 @@ BEGIN
              'start_sec >= 0 AND end_sec > start_sec AND (start_ms IS NULL) = (end_ms IS NULL) AND '
              '(start_ms IS NULL OR (end_ms > start_ms AND start_sec = start_ms / 1000 AND end_sec = (end_ms + 999) / 1000))'),
             ('jobs_source_by_type',
-             '(source_type = ''upload'' AND source_key IS NOT NULL AND source_url IS NULL) OR '
-             '(source_type = ''youtube'' AND source_url IS NOT NULL AND source_key IS NULL)'),
+             -- A client that lets the database make the id can name its source only after the insert: until it
+             -- does, the job waits, and nobody claims it.
+             '(source_type = ''upload'' AND source_url IS NULL AND '
+             ' (source_key IS NOT NULL OR status IN (''queued'', ''failed''))) OR '
+             '(source_type = ''youtube'' AND source_key IS NULL AND '
+             ' (source_url IS NOT NULL OR status IN (''queued'', ''failed'')))'),
             ('jobs_burn_needs_subtitles', 'with_subtitles OR NOT burn_subtitles'),
             ('jobs_done_has_video', 'status <> ''done'' OR result_video_key IS NOT NULL')
           ) AS rule (name, sense)

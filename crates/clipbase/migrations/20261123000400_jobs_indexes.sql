@@ -6,7 +6,9 @@ CREATE INDEX idx_jobs_status_created_at ON public.jobs (status, created_at, id);
 -- Partial: a row that never expires is never in it, which saves a write for most of a job's life.
 CREATE INDEX idx_jobs_expires_at ON public.jobs (expires_at) WHERE expires_at IS NOT NULL;
 
-CREATE INDEX idx_jobs_claim ON public.jobs (shard, priority_rank, run_at, id) WHERE status = 'queued';
+-- A job without a source is not in the queue yet.
+CREATE INDEX idx_jobs_claim ON public.jobs (shard, priority_rank, run_at, id)
+    WHERE status = 'queued' AND (source_key IS NOT NULL OR source_url IS NOT NULL);
 
 -- 75 %: room for a heartbeat's new row version on the same page. Vacuum early: a queue's dead rows lie
 -- at the head of its index, where every claim walks over them.

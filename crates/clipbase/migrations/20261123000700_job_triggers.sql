@@ -242,7 +242,10 @@ BEGIN
      CROSS JOIN LATERAL (
         SELECT gone.source_key AS key
          WHERE gone.source_key ~ ('^sources/' || gone.id || '/source\.[A-Za-z0-9]{1,16}$')
-        UNION ALL
+        UNION
+        SELECT named.key FROM (VALUES (gone.result_video_key), (gone.result_srt_key)) AS named (key)
+         WHERE named.key ~ ('^results/' || gone.id || '/([1-9][0-9]{0,9}/)?clip\.(mp4|srt)$')
+        UNION
         SELECT 'results/' || gone.id || CASE WHEN lease > 1 THEN '/' || lease ELSE '' END || file
           FROM generate_series(1, gone.lease) AS lease
          CROSS JOIN (VALUES ('/clip.mp4'), ('/clip.srt')) AS result (file)

@@ -13,6 +13,7 @@ use crate::db::{Database, Statement};
 use crate::error::{Error, Result};
 use crate::ids::JobId;
 use crate::jobs::row::Reader;
+use crate::queue::{in_queue, live_shards_cte};
 
 /// The most jobs that one page of an audit reads.
 pub const AUDIT_PAGE_MAX: u32 = 1_000;
@@ -75,25 +76,25 @@ SELECT current_setting('server_version') AS version,
 
 static QUEUES: Statement = Statement {
     name: "inspect.queues",
-    sql: "-- inspect.queues
-WITH RECURSIVE live (shard) AS (
-    (SELECT job.shard FROM public.jobs AS job WHERE job.status = 'queued' ORDER BY job.shard LIMIT 1)
-    UNION ALL
-    SELECT (SELECT job.shard FROM public.jobs AS job
-             WHERE job.status = 'queued' AND job.shard > live.shard ORDER BY job.shard LIMIT 1)
-      FROM live WHERE live.shard IS NOT NULL
-),
+    sql: concat!(
+        "-- inspect.queues
+WITH RECURSIVE",
+        live_shards_cte!(),
+        ",
 busy AS MATERIALIZED (
     SELECT DISTINCT job.shard FROM public.jobs AS job WHERE job.status = 'processing'
 )
 SELECT live.shard,
        (SELECT min(oldest.run_at) FROM unnest(ARRAY[0, 1, 2]) AS rank (n)
          CROSS JOIN LATERAL (SELECT job.run_at FROM public.jobs AS job
-                              WHERE job.status = 'queued' AND job.shard = live.shard
+                              WHERE ",
+        in_queue!(),
+        " AND job.shard = live.shard
                                 AND job.priority_rank = rank.n AND job.run_at <= now()
                               ORDER BY job.run_at LIMIT 1) AS oldest) AS oldest_due_at,
        EXISTS (SELECT FROM busy WHERE busy.shard = live.shard) AS is_served
-  FROM live WHERE live.shard IS NOT NULL",
+  FROM live WHERE live.shard IS NOT NULL"
+    ),
     params: &[],
     columns: &[
         always("shard", Type::INT4),

@@ -24,6 +24,7 @@ pub mod job;
 pub mod jobs;
 pub mod leases;
 pub mod migrate;
+mod queue;
 pub mod status;
 pub mod storage;
 pub mod transitions;

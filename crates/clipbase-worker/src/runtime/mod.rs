@@ -279,11 +279,15 @@ impl Worker {
     }
 
     async fn is_idle(&self) -> Result<bool> {
+        // A queued job whose source is not named yet is nobody's work.
+        if !self.shared.clipbase.inspect().queues().await?.is_empty() {
+            return Ok(false);
+        }
         let stats = self.shared.clipbase.jobs().stats().await?;
         Ok(stats
             .statuses
             .iter()
-            .all(|state| state.status.is_terminal() || state.count == 0))
+            .all(|state| state.status != JobStatus::Processing || state.count == 0))
     }
 
     /// Lets errors pass that time may mend, with a word in the log: a worker outlives its database's

@@ -136,7 +136,7 @@ fn constraint_message(constraint: Option<&str>) -> &'static str {
         Some("jobs_pkey") => "a job with this id exists already",
         Some("jobs_range") => "the end of the clip must come after its start",
         Some("jobs_source_by_type") => {
-            "an upload needs source_key, a youtube source needs source_url"
+            "an upload needs its source_key and no source_url before it is processed, a youtube source the reverse"
         }
         Some("jobs_burn_needs_subtitles") => "burn_subtitles needs with_subtitles",
         Some("jobs_done_has_video") => "a finished job needs its result_video_key",

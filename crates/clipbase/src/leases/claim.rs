@@ -6,19 +6,18 @@
 
 use std::time::Duration;
 
-use jiff::Timestamp;
-use tokio_postgres::Row;
 use tokio_postgres::types::Type;
-use uuid::Uuid;
 
 use super::finish::{FinishColumns, finish_ctes};
-use super::{Finish, Finished, LEASE_TTL, Lease, Leases, Work};
+use super::row::{LEASE_COLUMNS, in_order, lease_columns, read_lease};
+use super::{Finish, Finished, LEASE_TTL, Lease, Leases};
 use crate::db::Statement;
-use crate::db::statement::{Column, always, maybe};
+use crate::db::statement::maybe;
 use crate::error::{Error, Result};
 use crate::ids::{JobId, WorkerId};
-use crate::job::{range_ms, seconds};
+use crate::job::seconds;
 use crate::jobs::row::Reader;
+use crate::queue::{in_queue, picked_ctes};
 
 /// The most jobs that one call claims.
 pub const CLAIM_MAX: u32 = 1_000;
@@ -116,119 +115,6 @@ noted AS (
     };
 }
 
-/// The CTEs that pick the next jobs: `live` and `picked`.
-macro_rules! picked_ctes {
-    ($shards:literal, $limit:literal, $rotation:literal) => {
-        concat!(
-            "
--- The shards that have queued jobs, by jumping from one to the next in the index.
-live (shard) AS (
-    (SELECT job.shard FROM public.jobs AS job WHERE job.status = 'queued' ORDER BY job.shard LIMIT 1)
-    UNION ALL
-    SELECT (SELECT job.shard FROM public.jobs AS job
-             WHERE job.status = 'queued' AND job.shard > live.shard ORDER BY job.shard LIMIT 1)
-      FROM live WHERE live.shard IS NOT NULL
-),
-served (shards) AS MATERIALIZED (
-    SELECT CASE WHEN cardinality(", $shards, ") > 0 THEN ", $shards, "
-                ELSE ARRAY(SELECT shard FROM live WHERE shard IS NOT NULL) END
-      FROM set_config('clipbase.is_claiming', 'yes', true)
-),
-picked AS MATERIALIZED (
-    SELECT next.id
-      FROM served
-     -- Pairs in order: rank by rank, and within a rank shard by shard from the rotation on.
-     CROSS JOIN LATERAL generate_series(0, 3 * cardinality(served.shards) - 1) AS pair (n)
-     CROSS JOIN LATERAL (
-        SELECT job.id
-          FROM public.jobs AS job
-         WHERE job.status = 'queued'
-           AND job.shard = served.shards[1 + ((pair.n + ", $rotation, ") % cardinality(served.shards))::int]
-           AND job.priority_rank = (pair.n / cardinality(served.shards))::smallint
-           AND job.run_at <= now()
-         ORDER BY job.run_at, job.id
-         -- 1 while this is planned, none while it runs: the plan is made for reading the first entry of
-         -- the index, whatever the statistics say. Without it (or with the caller's limit here) there are
-         -- statistics under which every claim fetches and sorts the whole queue.
-         LIMIT CASE WHEN coalesce(current_setting('clipbase.is_claiming', true), '') <> 'yes' THEN 1 END
-           FOR NO KEY UPDATE SKIP LOCKED
-      ) AS next
-     LIMIT ", $limit, "
-)"
-        )
-    };
-}
-
-macro_rules! lease_columns {
-    ($from:literal) => {
-        concat!(
-            $from,
-            "id, ",
-            $from,
-            "lease, ",
-            $from,
-            "worker_id, ",
-            $from,
-            "lease_expires_at, ",
-            $from,
-            "source_type, ",
-            $from,
-            "source_key, ",
-            $from,
-            "source_url, ",
-            $from,
-            "start_sec, ",
-            $from,
-            "end_sec, ",
-            $from,
-            "start_ms, ",
-            $from,
-            "end_ms, ",
-            $from,
-            "with_subtitles, ",
-            $from,
-            "burn_subtitles, ",
-            $from,
-            "subtitle_lang, ",
-            $from,
-            "priority, ",
-            $from,
-            "shard, ",
-            $from,
-            "attempts, ",
-            $from,
-            "max_attempts, ",
-            $from,
-            "created_at, ",
-            $from,
-            "run_at"
-        )
-    };
-}
-
-const LEASE_COLUMNS: &[Column] = &[
-    always("id", Type::UUID),
-    always("lease", Type::INT4),
-    maybe("worker_id", Type::UUID),
-    maybe("lease_expires_at", Type::TIMESTAMPTZ),
-    always("source_type", Type::VARCHAR),
-    maybe("source_key", Type::VARCHAR),
-    maybe("source_url", Type::VARCHAR),
-    always("start_sec", Type::INT4),
-    always("end_sec", Type::INT4),
-    maybe("start_ms", Type::INT8),
-    maybe("end_ms", Type::INT8),
-    always("with_subtitles", Type::BOOL),
-    always("burn_subtitles", Type::BOOL),
-    maybe("subtitle_lang", Type::VARCHAR),
-    always("priority", Type::VARCHAR),
-    always("shard", Type::INT4),
-    always("attempts", Type::INT4),
-    always("max_attempts", Type::INT4),
-    always("created_at", Type::TIMESTAMPTZ),
-    always("run_at", Type::TIMESTAMPTZ),
-];
-
 pub(super) static CLAIM: Statement = Statement {
     name: "leases.claim",
     sql: concat!(
@@ -257,8 +143,10 @@ pub(super) static CLAIM_JOB: Statement = Statement {
     sql: concat!(
         "-- leases.claim_job
 WITH picked AS MATERIALIZED (
-    SELECT id FROM public.jobs
-     WHERE id = $1 AND status = 'queued' AND run_at <= now()
+    SELECT job.id FROM public.jobs AS job
+     WHERE job.id = $1 AND ",
+        in_queue!(),
+        " AND job.run_at <= now()
        FOR NO KEY UPDATE SKIP LOCKED
 ),",
         claimed_ctes!("$2", "$3"),
@@ -430,60 +318,4 @@ impl Leases<'_> {
             claimed: in_order(claimed),
         })
     }
-}
-
-/// Sorts by priority, then by shard, then as the queue is sorted: the rows come as the update found them.
-fn in_order(mut claimed: Vec<(Option<Timestamp>, Lease)>) -> Vec<Lease> {
-    claimed.sort_unstable_by_key(|(run_at, lease)| {
-        let work = &lease.work;
-        (work.priority.rank(), work.shard, *run_at, lease.job)
-    });
-    claimed.into_iter().map(|(_, lease)| lease).collect()
-}
-
-/// Reads a lease, and since when its job was due.
-fn read_lease(mut row: Reader<'_>) -> Result<(Option<Timestamp>, Lease)> {
-    let job = JobId::from_uuid(row.take()?);
-    let number = row.take()?;
-    let worker = WorkerId::from_uuid(row.take::<Uuid>()?);
-    let expires_at: Timestamp = row.take()?;
-    let source_type = row.take()?;
-    let source_key = row.take()?;
-    let source_url = row.take()?;
-    let (start_sec, end_sec) = (row.take()?, row.take()?);
-    let (start_ms, end_ms) = range_ms(start_sec, end_sec, row.take()?, row.take()?);
-    let work = Work {
-        source_type,
-        source_key,
-        source_url,
-        start_ms,
-        end_ms,
-        with_subtitles: row.take()?,
-        burn_subtitles: row.take()?,
-        subtitle_lang: row.take()?,
-        priority: row.parse()?,
-        shard: row.take()?,
-        attempt: row.take()?,
-        max_attempts: row.take()?,
-        created_at: row.take()?,
-    };
-    let lease = Lease {
-        job,
-        number,
-        worker,
-        expires_at,
-        work,
-    };
-    Ok((row.time()?, lease))
-}
-
-/// Reads the outcomes of a finish: `id, outcome`.
-pub(super) fn read_outcomes(rows: &[Row]) -> Result<Vec<(JobId, &str)>> {
-    rows.iter()
-        .map(|row| {
-            let mut reader = Reader::new(row);
-            let id = JobId::from_uuid(reader.take()?);
-            Ok((id, reader.take()?))
-        })
-        .collect()
 }

@@ -6,7 +6,7 @@ use serde_json::Value;
 use tokio_postgres::types::Type;
 use uuid::Uuid;
 
-use super::claim::read_outcomes;
+use super::row::read_outcomes;
 use super::{EventData, Lease, Leases, check_batch};
 use crate::db::Statement;
 use crate::db::statement::{always, maybe};

@@ -9,6 +9,7 @@ mod claim;
 mod finish;
 mod heartbeat;
 mod log;
+mod row;
 mod surrender;
 
 use std::time::Duration;

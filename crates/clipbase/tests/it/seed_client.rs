@@ -53,6 +53,27 @@ async fn the_seeds_own_transaction_walks_every_legal_edge() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_job_whose_id_the_database_made_is_claimed_once_its_source_is_named() {
+    run(async |bench: &Bench| {
+        let seed = SeedClient::on(&bench.database).await;
+        let sql = "insert into jobs (source_type, start_sec, end_sec) values ('upload', 0, 5) returning id";
+        let id = JobId::from_uuid(seed.sql.query_one(sql, &[]).await.unwrap().get(0));
+        let options = ClaimOptions::new(WorkerId::new(), 10);
+        assert_eq!(bench.clipbase.leases().claim(&options).await.unwrap(), []);
+        refused(
+            seed.set_status(id, JobStatus::Processing).await,
+            "23514",
+            "jobs_source_by_type",
+        );
+        let set = format!("source_key = 'sources/{id}/source.mp4'");
+        seed.update(id, &set).await.unwrap();
+        let leases = bench.clipbase.leases().claim(&options).await.unwrap();
+        assert_eq!(leases.len(), 1);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_refused_transition_takes_its_event_with_it() {
     run(async |bench: &Bench| {
         let mut seed = SeedClient::on(&bench.database).await;
@@ -302,7 +323,8 @@ async fn a_raw_delete_hands_exactly_the_jobs_own_objects_to_the_clean_up() {
         bench.clipbase.leases().release(&lease).await.unwrap();
         claim(&bench.clipbase, id, WorkerId::new()).await;
         let foreign = seed.insert().await;
-        let set = format!("source_key = 'sources/{id}/source.mp4'");
+        let own = format!("results/{foreign}/7/clip.mp4");
+        let set = format!("source_key = 'sources/{id}/source.mp4', result_video_key = '{own}'");
         seed.update(foreign, &set).await.unwrap();
         let queued = seed.insert().await;
         let sql = "delete from jobs where id = any($1)";
@@ -316,7 +338,11 @@ async fn a_raw_delete_hands_exactly_the_jobs_own_objects_to_the_clean_up() {
             format!("sources/{id}/source.mp4"),
         ];
         assert_eq!(seed.outbox(id).await, expected);
-        assert_eq!(seed.outbox(foreign).await, [""; 0], "another job's source is not its own");
+        assert_eq!(
+            seed.outbox(foreign).await,
+            [own],
+            "another job's source is not its own; a result that its row names is"
+        );
         assert_eq!(seed.outbox(queued).await, [format!("sources/{queued}/source.mp4")]);
         for id in [id, foreign, queued] {
             assert!(seed.events(id).await.is_empty(), "events go with their job");
