@@ -45,7 +45,7 @@ macro_rules! picked_ctes {
             $crate::queue::live_shards_cte!(),
             ",
 served (shards) AS MATERIALIZED (
-    SELECT CASE WHEN cardinality(", $shards, ") > 0 THEN ", $shards, "
+    SELECT CASE WHEN cardinality((SELECT ", $shards, ")) > 0 THEN ", $shards, "
                 ELSE ARRAY(SELECT shard FROM live WHERE shard IS NOT NULL) END
       FROM set_config('clipbase.is_claiming', 'yes', true)
 ),
@@ -68,7 +68,7 @@ picked AS MATERIALIZED (
          LIMIT CASE WHEN coalesce(current_setting('clipbase.is_claiming', true), '') <> 'yes' THEN 1 END
            FOR NO KEY UPDATE SKIP LOCKED
       ) AS next
-     LIMIT ", $limit, "
+     LIMIT (SELECT ", $limit, ")
 )"
         )
     };

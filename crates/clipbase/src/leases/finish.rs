@@ -62,8 +62,8 @@ macro_rules! finish_ctes {
 input AS (
     SELECT id, 'finish' AS ask, lease, worker, NULL::text AS code, NULL::text AS message, video, srt,
            NULL::text AS word, data
-      FROM unnest(", $ids, "::uuid[], ", $leases, "::int4[], ", $workers, "::uuid[], ", $videos, "::text[], ",
-            $srts, "::text[], ", $data, "::jsonb[]) AS finish (id, lease, worker, video, srt, data)
+      FROM unnest((SELECT ", $ids, "::uuid[]), (SELECT ", $leases, "::int4[]), (SELECT ", $workers, "::uuid[]),
+                  (SELECT ", $videos, "::text[]), (SELECT ", $srts, "::text[]), (SELECT ", $data, "::jsonb[])) AS finish (id, lease, worker, video, srt, data)
 ),",
             crate::transitions::move_ctes!(
                 by: "'worker'", unfenced: "false", keep_done: $keep, keep_failed: "0",

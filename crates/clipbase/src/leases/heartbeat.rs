@@ -46,7 +46,8 @@ WITH fast AS MATERIALIZED (SELECT set_config('synchronous_commit', 'off', true))
 held AS MATERIALIZED (
     SELECT job.id, beat.lease, beat.worker, beat.progress
       FROM fast
-     CROSS JOIN unnest($1::uuid[], $2::int4[], $3::uuid[], $4::int4[]) AS beat (id, lease, worker, progress)
+     CROSS JOIN unnest((SELECT $1::uuid[]), (SELECT $2::int4[]), (SELECT $3::uuid[]), (SELECT $4::int4[]))
+           AS beat (id, lease, worker, progress)
      CROSS JOIN LATERAL (
         SELECT jobs.id FROM public.jobs
          WHERE jobs.id = beat.id AND jobs.status = 'processing' AND jobs.lease = beat.lease

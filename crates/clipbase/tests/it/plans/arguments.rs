@@ -4,11 +4,12 @@
 const JOB: &str = "'00000000-0000-7000-8000-000000000067'";
 const WORKER: &str = "md5('7')::uuid";
 
-/// The arguments of a statement, or a panic that names the statement which lacks some.
-pub(super) fn of(name: &str) -> Vec<String> {
+/// The arguments of a statement, for so many jobs where it takes several. Panics for a statement that has none
+/// here.
+pub(super) fn of(name: &str, count: u32) -> Vec<String> {
     let list: &[&str] = match name {
         "jobs.create" => return create(),
-        "jobs.create_many" => return create_many(),
+        "jobs.create_many" => return create_many(count),
         "jobs.get" | "jobs.delete" => &[JOB],
         "jobs.list_by_status" => &["'done'", "now() - interval '1 hour'", JOB, "101"],
         "jobs.update" => return update(),
@@ -17,11 +18,17 @@ pub(super) fn of(name: &str) -> Vec<String> {
         "jobs.find_request" | "jobs.forget_request" => &["'scope 3'", "'key 3'"],
         "events.add" => &[JOB, "'note'", "'{}'", "10000"],
         "events.list" | "events.follow" => &[JOB, "0", "100"],
-        "leases.claim" => &["'{}'", "10", "3", WORKER, "60"],
+        "leases.claim" => &[
+            "'{}'",
+            if count == 1 { "1" } else { "10" },
+            "3",
+            WORKER,
+            "60",
+        ],
         "leases.claim_job" => &[JOB, WORKER, "60"],
-        "leases.turn" => return turn(),
-        "leases.finish" => return finish(),
-        "leases.heartbeat" => return heartbeat(),
+        "leases.turn" => return turn(count),
+        "leases.finish" => return finish(count),
+        "leases.heartbeat" => return heartbeat(count),
         "leases.log" => &[JOB, "1", WORKER, "'note'", "'{}'", "10000"],
         "leases.surrender" => &[
             JOB, "'retry'", "1", WORKER, "'X'", "'x'", "604800", "5", "300",
@@ -30,8 +37,8 @@ pub(super) fn of(name: &str) -> Vec<String> {
         "cleanup.expire" | "cleanup.expired" => &["60", "1000"],
         "cleanup.forget_requests" | "cleanup.take_deletions" | "cleanup.due_deletions" => &["1000"],
         "cleanup.announce_upload" => &["'sources/x/source.mp4'", JOB, "86400"],
-        "cleanup.confirm_deletions" => return vec![keys()],
-        "cleanup.fail_deletions" => return vec![keys(), "'STORAGE_UNAVAILABLE'".to_owned()],
+        "cleanup.confirm_deletions" => return vec![keys(count)],
+        "cleanup.fail_deletions" => return vec![keys(count), "'STORAGE_UNAVAILABLE'".to_owned()],
         "cleanup.backlog" | "installation.read" | "inspect.server" | "inspect.queues" => &[],
         "installation.adopt" => &["false", "'here'"],
         "inspect.lost_leases" => &["60"],
@@ -45,24 +52,24 @@ fn owned(list: &[&str]) -> Vec<String> {
     list.iter().map(|text| (*text).to_owned()).collect()
 }
 
-fn keys() -> String {
-    let keys: Vec<String> = (1..=500)
+fn keys(count: u32) -> String {
+    let keys: Vec<String> = (1..=count)
         .map(|n| format!("results/00000000-0000-7000-8000-{n:012x}/clip.mp4"))
         .collect();
     format!("'{{{}}}'", keys.join(","))
 }
 
-/// 500 jobs of every kind.
-fn jobs() -> String {
-    let ids: Vec<String> = (1..=500)
+/// Jobs of every kind.
+fn jobs(count: u32) -> String {
+    let ids: Vec<String> = (1..=count)
         .map(|n| format!("00000000-0000-7000-8000-{n:012x}"))
         .collect();
     format!("'{{{}}}'", ids.join(","))
 }
 
-/// 500 times the same value.
-fn all(value: &str, kind: &str) -> String {
-    format!("array_fill({value}::{kind}, ARRAY[500])")
+/// So many times the same value.
+fn all(count: u32, value: &str, kind: &str) -> String {
+    format!("array_fill({value}::{kind}, ARRAY[{count}])")
 }
 
 fn create() -> Vec<String> {
@@ -91,8 +98,8 @@ fn create() -> Vec<String> {
     ])
 }
 
-fn create_many() -> Vec<String> {
-    let mut list = vec![jobs()];
+fn create_many(count: u32) -> Vec<String> {
+    let mut list = vec![jobs(count)];
     for (value, kind) in [
         ("'normal'", "text"),
         ("0", "int4"),
@@ -109,7 +116,7 @@ fn create_many() -> Vec<String> {
         ("NULL", "timestamptz"),
         ("NULL", "jsonb"),
     ] {
-        list.push(all(value, kind));
+        list.push(all(count, value, kind));
     }
     list
 }
@@ -142,30 +149,30 @@ fn transition() -> Vec<String> {
     ])
 }
 
-fn finish() -> Vec<String> {
+fn finish(count: u32) -> Vec<String> {
     vec![
-        jobs(),
-        all("1", "int4"),
-        all(WORKER, "uuid"),
-        all("'results/x/clip.mp4'", "text"),
-        all("NULL", "text"),
-        all("NULL", "jsonb"),
+        jobs(count),
+        all(count, "1", "int4"),
+        all(count, WORKER, "uuid"),
+        all(count, "'results/x/clip.mp4'", "text"),
+        all(count, "NULL", "text"),
+        all(count, "NULL", "jsonb"),
         "604800".to_owned(),
     ]
 }
 
-fn turn() -> Vec<String> {
-    let mut list = owned(&["'{}'", "500", "3", WORKER, "60"]);
-    list.extend(finish());
+fn turn(count: u32) -> Vec<String> {
+    let mut list = owned(&["'{}'", &count.to_string(), "3", WORKER, "60"]);
+    list.extend(finish(count));
     list
 }
 
-fn heartbeat() -> Vec<String> {
+fn heartbeat(count: u32) -> Vec<String> {
     vec![
-        jobs(),
-        all("1", "int4"),
-        all(WORKER, "uuid"),
-        all("40", "int4"),
+        jobs(count),
+        all(count, "1", "int4"),
+        all(count, WORKER, "uuid"),
+        all(count, "40", "int4"),
         "60".to_owned(),
     ]
 }

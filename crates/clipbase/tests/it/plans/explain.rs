@@ -68,6 +68,30 @@ pub(super) async fn analyzed(client: &Client, statement: &Statement, arguments: 
     plan
 }
 
+/// Whether PostgreSQL, left to itself, goes on planning the statement each time it is called so.
+pub(super) async fn is_planned_anew(
+    client: &Client,
+    statement: &Statement,
+    arguments: &[&str],
+) -> bool {
+    let types: Vec<&str> = statement.params.iter().map(Type::name).collect();
+    let prepare = format!(
+        "PREPARE planned {} AS {}",
+        parenthesized(&types),
+        statement.sql
+    );
+    client.batch_execute(&prepare).await.unwrap();
+    // Five times it tries the plan for these values, and then it compares.
+    for _ in 0..7 {
+        let sql = format!("EXPLAIN EXECUTE planned {}", parenthesized(arguments));
+        client.simple_query(&sql).await.unwrap();
+    }
+    let counts = "SELECT generic_plans FROM pg_prepared_statements WHERE name = 'planned'";
+    let row = client.query_one(counts, &[]).await.unwrap();
+    client.batch_execute("DEALLOCATE planned").await.unwrap();
+    row.get::<_, i64>(0) == 0
+}
+
 async fn run(
     client: &Client,
     statement: &Statement,

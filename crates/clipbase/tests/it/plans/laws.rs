@@ -5,7 +5,7 @@ use clipbase_testkit::TestDatabase;
 use tokio_postgres::Client;
 
 use super::arguments;
-use super::explain::{Plan, custom, describe, generic};
+use super::explain::{Plan, custom, describe, generic, is_planned_anew};
 use super::volume::{Volume, fill, load};
 
 /// Tables that grow: nothing reads them from one end to the other.
@@ -72,6 +72,29 @@ async fn a_bulk_load_that_nobody_analyzed_changes_no_hot_plan() {
     database.drop_database().await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn no_hot_statement_is_planned_anew_for_a_single_job() {
+    let database = TestDatabase::new().await;
+    let client = database.raw().await;
+    let volume = Volume {
+        jobs: 20_000,
+        is_one_moment: false,
+    };
+    fill(&client, volume).await;
+    let mut planned = Vec::new();
+    // A worker reaps every few seconds: planning that costs nothing to speak of.
+    let rare = |name: &str| TOLERATED.contains(&name) || name == "leases.reap";
+    for statement in all().filter(|statement| !rare(statement.name)) {
+        let arguments = arguments::of(statement.name, 1);
+        let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+        if is_planned_anew(&client, statement, &arguments).await {
+            planned.push(statement.name);
+        }
+    }
+    assert!(planned.is_empty(), "{planned:?}");
+    database.drop_database().await;
+}
+
 /// How many jobs the volume has. More than the default shows the same plans, and takes its time.
 #[expect(
     clippy::disallowed_methods,
@@ -93,7 +116,7 @@ fn bless() -> bool {
 async fn obey(client: &Client, is_bound: impl Fn(&str) -> bool) {
     let mut broken = Vec::new();
     for statement in all().filter(|statement| is_bound(statement.name)) {
-        let arguments = arguments::of(statement.name);
+        let arguments = arguments::of(statement.name, 500);
         let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
         for (mode, plan) in [
             ("generic", generic(client, statement).await),
