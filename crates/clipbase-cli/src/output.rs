@@ -38,7 +38,11 @@ impl Output {
             let code = failure.code().to_owned();
             self.envelope(&ServiceResult::<()>::failure(code, failure.message()));
         } else {
-            eprintln!("error: {} [{}]", failure.message(), failure.code());
+            eprintln!(
+                "error: {} [{}]",
+                one_line(failure.message()),
+                failure.code()
+            );
         }
     }
 
@@ -49,6 +53,17 @@ impl Output {
             Err(error) => eprintln!("error: the answer cannot be written as JSON: {error}"),
         }
     }
+}
+
+/// Text that stays on its line and moves no cursor, whatever a file is called.
+fn one_line(text: &str) -> String {
+    text.chars()
+        .flat_map(|c| {
+            let escape = c.is_control().then(|| c.escape_default());
+            let plain = escape.is_none().then_some(c);
+            escape.into_iter().flatten().chain(plain)
+        })
+        .collect()
 }
 
 /// Prints to standard output. A reader that went away (`clipbase jobs list | head`) is no error.
@@ -79,4 +94,14 @@ pub(crate) fn table(header: &[&str], rows: impl IntoIterator<Item = Vec<String>>
                 + "\n"
         })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_stays_on_its_line() {
+        assert_eq!(one_line("ä b\nc\u{1b}[2J"), "ä b\\nc\\u{1b}[2J");
+    }
 }

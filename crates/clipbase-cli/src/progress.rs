@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use clipbase::JobId;
+use clipbase::leases::Failure;
 use clipbase_worker::Observer;
 use clipbase_worker::clipper::Stage;
 use clipbase_worker::runtime::{JobStage, Outcome};
@@ -46,8 +47,6 @@ impl Observer for Bar {
         self.bar.set_message(words(stage));
         self.bar.set_position(u64::from(percent));
     }
-
-    fn ended(&self, _job: JobId, _outcome: Outcome) {}
 }
 
 /// A line for each job that leaves the worker.
@@ -65,7 +64,7 @@ impl Lines {
 impl Observer for Lines {
     fn stage(&self, _job: JobId, _stage: JobStage, _percent: u8) {}
 
-    fn ended(&self, job: JobId, outcome: Outcome) {
+    fn ended(&self, job: JobId, outcome: Outcome, failure: Option<&Failure>) {
         if !self.output.is_json() {
             let what = match outcome {
                 Outcome::Done => "done",
@@ -73,7 +72,10 @@ impl Observer for Lines {
                 Outcome::Requeued => "back in the queue",
                 Outcome::Lost => "lost to another worker",
             };
-            eprintln!("{job}  {what}");
+            let why = failure
+                .map(|failure| format!(": {} [{}]", failure.message(), failure.code()))
+                .unwrap_or_default();
+            eprintln!("{job}  {what}{why}");
         }
     }
 }

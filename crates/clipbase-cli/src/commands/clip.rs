@@ -3,6 +3,7 @@
 //! The command names its request by the file and what is asked of it, so that the same command finds its own
 //! job again: one that was killed is finished, a finished one is copied out.
 
+use std::io::ErrorKind;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -15,6 +16,7 @@ use clipbase::{ClipRange, Code, Job, JobId, JobStatus, NewJob, Source};
 use clipbase_worker::Worker;
 use clipbase_worker::clipper::ClipRequest;
 use clipbase_worker::ffmpeg::Ffmpeg;
+use clipbase_worker::runtime::Ran;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 use tokio_util::sync::CancellationToken;
@@ -101,6 +103,9 @@ impl Clip {
         };
         bar.clear();
         let done = outcome?;
+        if done.was_done_before && !output.is_json() {
+            eprintln!("done before; copied out again (--again makes a new job)");
+        }
         output.success(&done, |done| {
             let mut text = format!("{}\n", done.video.display());
             if let Some(path) = &done.subtitles {
@@ -125,30 +130,13 @@ impl Clip {
         let out = self.target()?;
         let request = self.request(range)?;
 
-        bar.say("starting");
-        let context = Context::open_and_migrate(global, environment).await?;
-        let options = context.worker_options();
-        let worker = Worker::start(context.clipbase.clone(), Arc::new(ffmpeg), options)?;
-        worker.reap().await?;
-        let jobs = context.clipbase.jobs();
-        if self.again {
-            jobs.forget_request(&request).await?;
-        }
-        let known = self.find(&context, &request).await?;
-        let was_done_before = known
-            .as_ref()
-            .is_some_and(|job| job.status == JobStatus::Done);
-        let job = match known {
-            Some(job) if job.status == JobStatus::Failed => jobs.retry(job.id).await?,
-            Some(job) => job,
-            None => self.create(&context, &request, range, bar).await?,
+        // Until there is a job, nothing has to be handed back: an interrupt ends the command at once.
+        let (context, worker, job) = tokio::select! {
+            prepared = self.prepare(global, environment, ffmpeg, &request, range, bar) => prepared?,
+            () = shutdown.cancelled() => return Err(Failure::interrupted()),
         };
-        let ended = worker.run_job(job.id, bar, shutdown).await?;
-        let job = ended.ok_or_else(Failure::interrupted)?;
-        if job.status == JobStatus::Failed {
-            let code = job.error_code.unwrap_or_else(|| "FAILED".to_owned());
-            return Err(Failure::new(code, job.error_message.unwrap_or_default()));
-        }
+        let was_done_before = job.status == JobStatus::Done;
+        let job = finish(&worker, &job, bar, shutdown).await?;
         bar.say("copying the clip out");
         let subtitles = copy_out(&context, &job, &out).await?;
         Ok(Done {
@@ -157,6 +145,33 @@ impl Clip {
             subtitles,
             was_done_before,
         })
+    }
+
+    /// Finds the job of an earlier run, or stores the source and makes one.
+    async fn prepare(
+        &self,
+        global: &Global,
+        environment: &Environment,
+        ffmpeg: Ffmpeg,
+        request: &Idempotency,
+        range: ClipRange,
+        bar: &Bar,
+    ) -> Result<(Context, Worker, Job), Failure> {
+        bar.say("starting");
+        let context = Context::open_and_migrate(global, environment).await?;
+        let options = context.worker_options();
+        let worker = Worker::start(context.clipbase.clone(), Arc::new(ffmpeg), options)?;
+        worker.reap().await?;
+        let jobs = context.clipbase.jobs();
+        if self.again {
+            jobs.forget_request(request).await?;
+        }
+        let job = match self.find(&context, request).await? {
+            Some(job) if job.status == JobStatus::Failed => jobs.retry(job.id).await?,
+            Some(job) => job,
+            None => self.create(&context, request, range, bar).await?,
+        };
+        Ok((context, worker, job))
     }
 
     /// Refuses bad input before anything is stored.
@@ -201,13 +216,10 @@ impl Clip {
         }
         let folder = out.parent().unwrap_or(Path::new("/"));
         // The one sure test of a folder is to write to it.
-        tempfile::NamedTempFile::new_in(folder).map_err(|error| {
-            Failure::input(format!(
-                "the clip cannot be written to {}: {error}",
-                folder.display()
-            ))
-        })?;
-        Ok(out)
+        match tempfile::NamedTempFile::new_in(folder) {
+            Ok(_) => Ok(out),
+            Err(error) => Err(unwritable(folder, error.kind())),
+        }
     }
 
     /// The request's name: the file as it is now, and what is asked of it.
@@ -285,6 +297,25 @@ impl Clip {
     }
 }
 
+/// Why a clip cannot be written to a folder, and what to do.
+fn unwritable(folder: &Path, why: ErrorKind) -> Failure {
+    let folder = folder.display();
+    match why {
+        ErrorKind::NotFound => Failure::input(format!(
+            "the folder {folder} does not exist; make it, or name another with --out"
+        )),
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => Failure::new(
+            "NO_SPACE",
+            format!(
+                "there is no space left in {folder}; free some, or name another folder with --out"
+            ),
+        ),
+        other => Failure::input(format!(
+            "the clip cannot be written to {folder} ({other}); name another folder with --out"
+        )),
+    }
+}
+
 /// The extension that the source is stored under: its own where that is a plain one.
 pub(crate) fn extension(input: &Path) -> String {
     let own = input
@@ -296,6 +327,40 @@ pub(crate) fn extension(input: &Path) -> String {
     } else {
         "bin".to_owned()
     }
+}
+
+/// Runs the job until it has a clip. What somebody must mend first is told at once, and the job waits in the
+/// queue for the same command; what passes by itself is tried again as often as the job allows.
+async fn finish(
+    worker: &Worker,
+    job: &Job,
+    bar: &Bar,
+    shutdown: &CancellationToken,
+) -> Result<Job, Failure> {
+    loop {
+        let job = match worker.run_job(job.id, bar, shutdown).await? {
+            Ran::Ended(job) => *job,
+            Ran::Requeued(failure) if needs_mending(failure.code()) => {
+                let what = format!("{}; then run the same command again", failure.message());
+                return Err(Failure::new(failure.code().to_owned(), what));
+            }
+            Ran::Requeued(_) => continue,
+            Ran::Stopped => return Err(Failure::interrupted()),
+        };
+        if job.status == JobStatus::Failed {
+            let code = job.error_code.unwrap_or_else(|| "FAILED".to_owned());
+            return Err(Failure::new(code, job.error_message.unwrap_or_default()));
+        }
+        return Ok(job);
+    }
+}
+
+/// Tells whether trying again is useless until somebody has done something about this machine.
+fn needs_mending(code: &str) -> bool {
+    matches!(
+        code,
+        "NO_SPACE" | "STORAGE_QUOTA" | "SCRATCH_FAILED" | "FFMPEG_MISSING" | "CONFIG_INVALID"
+    )
 }
 
 /// Copies the results out, each whole or not at all.

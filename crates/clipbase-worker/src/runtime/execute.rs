@@ -40,8 +40,8 @@ pub trait Observer: Send + Sync + fmt::Debug {
     /// A job has reached a stage, and so many percent overall.
     fn stage(&self, job: JobId, stage: JobStage, percent: u8);
 
-    /// A job has left this worker.
-    fn ended(&self, _job: JobId, _outcome: Outcome) {}
+    /// A job has left this worker; the failure says why it has no clip, where something failed.
+    fn ended(&self, _job: JobId, _outcome: Outcome, _failure: Option<&Failure>) {}
 }
 
 /// Nobody watches.
@@ -101,7 +101,7 @@ impl Worker {
         lease: Lease,
         observer: &dyn Observer,
         shutdown: &CancellationToken,
-    ) -> Outcome {
+    ) -> (Outcome, Option<Failure>) {
         let job = lease.job_id();
         tracing::info!(%job, lease = lease.number(), attempt = lease.work().attempt, "claimed");
         let pulse = self.shared.heart.attach(&lease);
@@ -112,23 +112,27 @@ impl Worker {
             observer,
         };
         let grace = self.shared.options.shutdown_grace;
-        let outcome = tokio::select! {
-            worked = self.produce(&lease, &scratch, &reporter) => match worked {
-                Ok((clip, with_srt)) => self.last_word(&lease, LastWord::Finish(&clip, with_srt)).await,
-                Err(trouble) => self.last_word(&lease, LastWord::of(&trouble)).await,
-            },
+        let word = tokio::select! {
+            worked = self.produce(&lease, &scratch, &reporter) => Some(match worked {
+                Ok((clip, with_srt)) => LastWord::Finish(clip, with_srt),
+                Err(trouble) => LastWord::of(&trouble),
+            }),
             stop = pulse.stopped() => match stop {
-                Stop::Lost => Outcome::Lost,
+                Stop::Lost => None,
                 // With a cancel asked for, any way of giving the job up ends it as canceled.
-                Stop::Canceled => self.last_word(&lease, LastWord::Release).await,
+                Stop::Canceled => Some(LastWord::Release),
             },
-            () = ended(shutdown, grace) => self.last_word(&lease, LastWord::Release).await,
+            () = ended(shutdown, grace) => Some(LastWord::Release),
+        };
+        let (outcome, failure) = match word {
+            Some(word) => (self.last_word(&lease, &word).await, word.into_failure()),
+            None => (Outcome::Lost, None),
         };
         drop(pulse);
         remove_folder(&scratch).await;
         tracing::info!(%job, ?outcome, "ended");
-        observer.ended(job, outcome);
-        outcome
+        observer.ended(job, outcome, failure.as_ref());
+        (outcome, failure)
     }
 
     /// Fetches, clips and stores. Dropping it stops the clipper.
@@ -191,10 +195,10 @@ impl Worker {
 
     /// Writes how the job ended, through the lease. While the database is away it is tried again: the
     /// work is done, and losing it costs more than waiting.
-    async fn last_word(&self, lease: &Lease, word: LastWord<'_>) -> Outcome {
+    async fn last_word(&self, lease: &Lease, word: &LastWord) -> Outcome {
         let mut pause = Duration::from_millis(200);
         for attempt in 1..=LAST_WORD_TRIES_MAX {
-            let error = match self.say(lease, &word).await {
+            let error = match self.say(lease, word).await {
                 Ok(outcome) => return outcome,
                 Err(error) => error,
             };
@@ -213,7 +217,7 @@ impl Worker {
         Outcome::Lost
     }
 
-    async fn say(&self, lease: &Lease, word: &LastWord<'_>) -> Result<Outcome> {
+    async fn say(&self, lease: &Lease, word: &LastWord) -> Result<Outcome> {
         let leases = self.shared.clipbase.leases();
         let surrendered = match word {
             LastWord::Finish(clip, with_srt) => {
@@ -248,13 +252,13 @@ impl Worker {
 }
 
 /// How a job ends in this worker.
-enum LastWord<'a> {
-    Finish(&'a Clip, bool),
+enum LastWord {
+    Finish(Clip, bool),
     Release,
     Fail { failure: Failure, may_pass: bool },
 }
 
-impl LastWord<'_> {
+impl LastWord {
     /// What is wrong with the input is final; what is wrong with the world may pass.
     fn of(trouble: &Trouble) -> Self {
         let (code, message, may_pass) = match trouble {
@@ -272,6 +276,13 @@ impl LastWord<'_> {
             Ok(failure) => Self::Fail { failure, may_pass },
             // A clipper of somebody else's with a code that is none: hand the job back.
             Err(_) => Self::Release,
+        }
+    }
+
+    fn into_failure(self) -> Option<Failure> {
+        match self {
+            Self::Fail { failure, .. } => Some(failure),
+            Self::Finish(..) | Self::Release => None,
         }
     }
 }

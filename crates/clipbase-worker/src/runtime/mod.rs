@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use clipbase::leases::{ClaimOptions, Lease, REAP_MAX};
+use clipbase::leases::{ClaimOptions, Failure, Lease, REAP_MAX};
 use clipbase::{Clipbase, Error, Job, JobId, JobStatus, Result, WorkerId};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -48,6 +48,18 @@ impl Summary {
             Outcome::Lost => self.lost += 1,
         }
     }
+}
+
+/// How [`Worker::run_job`] came to its end.
+#[derive(Clone, Debug)]
+pub enum Ran {
+    /// The job is done or has failed for good.
+    Ended(Box<Job>),
+    /// This worker's attempt failed in a way that may pass: the job is queued again, or waits for its
+    /// backoff.
+    Requeued(Failure),
+    /// A shutdown was asked for; the job is released.
+    Stopped,
 }
 
 /// A worker process. Cheap to clone; all clones share one identity and one heart.
@@ -198,7 +210,8 @@ impl Worker {
             for lease in leases {
                 let (worker, observer) = (self.clone(), observer.clone());
                 let stop = shutdown.clone();
-                running.spawn(async move { worker.execute(lease, observer.as_ref(), &stop).await });
+                running
+                    .spawn(async move { worker.execute(lease, observer.as_ref(), &stop).await.0 });
             }
             if until_idle
                 && running.is_empty()
@@ -221,30 +234,34 @@ impl Worker {
         Ok(summary)
     }
 
-    /// Runs one job to its end: here, or by watching another worker do it. `None` when `shutdown` was
-    /// canceled first; the job is then released.
+    /// Runs one job: here, or by watching another worker do it. Returns after an attempt of its own that
+    /// failed and may be repeated, so that the caller decides whether to wait; call it again to go on.
     ///
     /// # Errors
-    /// `NOT_FOUND` when the job is deleted meanwhile; otherwise as [`Worker::run`].
+    /// `NOT_FOUND` when the job is deleted meanwhile; otherwise the database's.
     pub async fn run_job(
         &self,
         id: JobId,
         observer: &dyn Observer,
         shutdown: &CancellationToken,
-    ) -> Result<Option<Job>> {
+    ) -> Result<Ran> {
         let options = &self.shared.options;
         let mut next_reap = tokio::time::Instant::now();
         while !shutdown.is_cancelled() {
             let job = self.shared.clipbase.jobs().get(id).await?;
             let job = job.ok_or(Error::NotFound { what: "job" })?;
             match job.status {
-                JobStatus::Done | JobStatus::Failed => return Ok(Some(job)),
+                JobStatus::Done | JobStatus::Failed => return Ok(Ran::Ended(Box::new(job))),
                 JobStatus::Queued => {
                     let ttl = options.lease_ttl;
                     let leases = self.shared.clipbase.leases();
                     if let Some(lease) = leases.claim_job(self.shared.id, id, ttl).await? {
-                        self.execute(lease, observer, shutdown).await;
-                        continue;
+                        match self.execute(lease, observer, shutdown).await {
+                            (Outcome::Requeued, Some(failure)) => {
+                                return Ok(Ran::Requeued(failure));
+                            }
+                            _ => continue,
+                        }
                     }
                     observer.stage(id, JobStage::Waiting, 0);
                 }
@@ -265,7 +282,7 @@ impl Worker {
                 () = shutdown.cancelled() => {}
             }
         }
-        Ok(None)
+        Ok(Ran::Stopped)
     }
 
     async fn claim(&self, limit: usize) -> Result<Vec<Lease>> {

@@ -1,0 +1,17 @@
+//! The real `clipbase` binary, as a person or a script runs it.
+// `cfg(test)` tells clippy that helpers outside test functions are test code too.
+
+#[cfg(test)]
+mod clip;
+#[cfg(test)]
+mod crashes;
+#[cfg(test)]
+mod embedded;
+#[cfg(test)]
+mod help;
+#[cfg(test)]
+mod operator;
+#[cfg(test)]
+mod refusals;
+#[cfg(test)]
+mod support;
