@@ -4,7 +4,7 @@ use std::fs;
 
 use crate::support::Place;
 
-const CREATE: [&str; 6] = ["jobs", "create", "talk.mp4", "--start", "1", "--end", "2.5"];
+const CREATE: [&str; 7] = ["jobs", "create", "talk.mp4", "--start", "1", "--end", "2.5"];
 const ABSENT: &str = "0198c0de-0000-7000-8000-000000000000";
 
 #[tokio::test]

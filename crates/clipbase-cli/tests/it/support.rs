@@ -264,7 +264,7 @@ impl Gate {
                 .success()
         );
         let gate = format!(
-            "echo $$ >'{ready}.new'; mv '{ready}.new' '{ready}'; read -r _ <'{fifo}'",
+            "[ -e '{ready}.open' ] || {{ echo $$ >'{ready}.new'; mv '{ready}.new' '{ready}'; read -r _ <'{fifo}'; }}",
             ready = ready.display(),
             fifo = fifo.display()
         );
@@ -296,7 +296,9 @@ impl Gate {
         fs::remove_file(&self.ready).unwrap();
     }
 
+    /// Lets ffmpeg go on, and every later one pass.
     pub(crate) fn open(&self) {
+        fs::write(self.ready.with_extension("open"), "").unwrap();
         fs::write(self.program.with_file_name("gate"), "go\n").unwrap();
     }
 }
