@@ -21,6 +21,7 @@ const LINK_BASE: &str = "http://127.0.0.1:8080";
 
 /// Options of every command.
 #[derive(Args)]
+#[command(next_help_heading = "Options of every command")]
 pub(crate) struct Global {
     /// Print the answer as JSON: {ok, data, code, message}
     #[arg(long, global = true)]

@@ -80,7 +80,14 @@ impl From<clipbase::Error> for Failure {
 
 impl From<clipbase_embedded::Error> for Failure {
     fn from(error: clipbase_embedded::Error) -> Self {
-        Self::new(error.code(), error.to_string())
+        let message = error.to_string();
+        // PostgreSQL says this in English: the private server is started without a locale.
+        if message.contains("No space left on device") {
+            let what = "there is no space left for the private PostgreSQL; free some, or choose another disk \
+                        with --data-dir";
+            return Self::new("NO_SPACE", what);
+        }
+        Self::new(error.code(), message)
     }
 }
 

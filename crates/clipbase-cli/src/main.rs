@@ -38,20 +38,25 @@ struct Arguments {
 
 const AFTER_HELP: &str = "\
 Environment:
-  DATABASE_URL               the PostgreSQL server; a private one when unset
-  CLIPBASE_DATABASE_MODE     direct, session or transaction; by default from the port
+  DATABASE_URL                 the PostgreSQL server; a private one when unset
+  CLIPBASE_DATABASE_MODE       direct, session or transaction; by default from the port
   CLIPBASE_DATABASE_ROOT_CERT  a PEM file with the authority of the server's certificate
-  CLIPBASE_DATA_DIR          where everything local is kept
-  CLIPBASE_PG_BIN            the folder with `postgres`, when the private server is not found
-  FFMPEG_BIN, FFPROBE_BIN    the programs, when they are not on PATH
-  CLIPBASE_LOG               what to log to standard error: warn (default), info, debug, clipbase=trace
+  CLIPBASE_DATA_DIR            where everything local is kept
+  CLIPBASE_PG_BIN              the folder with `postgres`, when the private server is not found
+  FFMPEG_BIN, FFPROBE_BIN      the programs, when they are not on PATH
+  CLIPBASE_LOG                 what to log: warn (default), info, debug, clipbase=trace
 
 Exit codes:
-  0  done                          5  database or storage not available; try again
-  1  failed                        6  no space left
-  2  wrong usage                   7  not found, or the state does not allow it
-  3  bad input                     8  the schema or the installation does not fit
-  4  something is not installed or not configured   130  interrupted";
+    0  done
+    1  failed
+    2  wrong usage
+    3  bad input
+    4  something is not installed or not configured
+    5  database or storage not available; try again
+    6  no space left
+    7  not found, or the state does not allow it
+    8  the schema or the installation does not fit
+  130  interrupted";
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();

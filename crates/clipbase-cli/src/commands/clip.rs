@@ -3,7 +3,6 @@
 //! The command names its request by the file and what is asked of it, so that the same command finds its own
 //! job again: one that was killed is finished, a finished one is copied out.
 
-use std::io::ErrorKind;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -12,7 +11,7 @@ use std::time::Duration;
 use clap::Args;
 use clipbase::jobs::Idempotency;
 use clipbase::storage::StorageKey;
-use clipbase::{ClipRange, Code, Job, JobId, JobStatus, NewJob, Source};
+use clipbase::{ClipRange, Job, JobId, JobStatus, NewJob, Source};
 use clipbase_worker::Worker;
 use clipbase_worker::clipper::ClipRequest;
 use clipbase_worker::ffmpeg::Ffmpeg;
@@ -22,6 +21,7 @@ use sha2::{Digest, Sha256};
 use tokio_util::sync::CancellationToken;
 
 use super::jobs::store_source;
+use super::target::{copy_out, unwritable};
 use crate::context::{Context, Global, find_ffmpeg, shutdown_token};
 use crate::environment::Environment;
 use crate::failure::Failure;
@@ -34,7 +34,7 @@ const SCOPE: &str = "clipbase clip";
 /// How long the same command finds its job; the job itself may expire before.
 const REQUEST_TTL: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
-/// Cut a clip out of a video.
+/// Cut a clip out of a video: the main job.
 ///
 /// Needs no configuration: it starts a private PostgreSQL, stores the source, queues a job, runs it, checks the
 /// clip and copies it out. Killed at any moment, the same command finishes the job; after success it
@@ -47,11 +47,11 @@ pub(crate) struct Clip {
     input: PathBuf,
 
     /// Where the clip starts: seconds (12.5) or HH:MM:SS (00:01:05.250)
-    #[arg(long, value_parser = parse_millis)]
+    #[arg(long, value_name = "TIME", value_parser = parse_millis)]
     start: i64,
 
     /// Where the clip ends
-    #[arg(long, value_parser = parse_millis)]
+    #[arg(long, value_name = "TIME", value_parser = parse_millis)]
     end: i64,
 
     /// Also write the subtitles, cut and shifted, beside the clip
@@ -297,25 +297,6 @@ impl Clip {
     }
 }
 
-/// Why a clip cannot be written to a folder, and what to do.
-fn unwritable(folder: &Path, why: ErrorKind) -> Failure {
-    let folder = folder.display();
-    match why {
-        ErrorKind::NotFound => Failure::input(format!(
-            "the folder {folder} does not exist; make it, or name another with --out"
-        )),
-        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => Failure::new(
-            "NO_SPACE",
-            format!(
-                "there is no space left in {folder}; free some, or name another folder with --out"
-            ),
-        ),
-        other => Failure::input(format!(
-            "the clip cannot be written to {folder} ({other}); name another folder with --out"
-        )),
-    }
-}
-
 /// The extension that the source is stored under: its own where that is a plain one.
 pub(crate) fn extension(input: &Path) -> String {
     let own = input
@@ -361,20 +342,6 @@ fn needs_mending(code: &str) -> bool {
         code,
         "NO_SPACE" | "STORAGE_QUOTA" | "SCRATCH_FAILED" | "FFMPEG_MISSING" | "CONFIG_INVALID"
     )
-}
-
-/// Copies the results out, each whole or not at all.
-async fn copy_out(context: &Context, job: &Job, out: &Path) -> Result<Option<PathBuf>, Failure> {
-    let storage = context.clipbase.storage();
-    let inconsistent = || clipbase::Error::failed(Code::DbInconsistent, "the job names no clip");
-    let video = job.result_video_key.as_deref().ok_or_else(inconsistent)?;
-    storage.download(&video.parse()?, out).await?;
-    let Some(srt) = &job.result_srt_key else {
-        return Ok(None);
-    };
-    let path = out.with_extension("srt");
-    storage.download(&srt.parse()?, &path).await?;
-    Ok(Some(path))
 }
 
 /// After Ctrl-C the job is released, which takes a moment; not for ever, though.

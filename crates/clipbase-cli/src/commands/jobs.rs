@@ -52,10 +52,10 @@ pub(crate) struct Create {
     /// The video
     input: PathBuf,
     /// Where the clip starts: seconds (12.5) or HH:MM:SS (00:01:05.250)
-    #[arg(long, value_parser = parse_millis)]
+    #[arg(long, value_name = "TIME", value_parser = parse_millis)]
     start: i64,
     /// Where it ends
-    #[arg(long, value_parser = parse_millis)]
+    #[arg(long, value_name = "TIME", value_parser = parse_millis)]
     end: i64,
     /// Also write the subtitles
     #[arg(long)]

@@ -8,6 +8,7 @@ mod doctor;
 mod jobs;
 mod migrate;
 mod stats;
+mod target;
 mod work;
 
 use clap::Subcommand;
@@ -17,24 +18,19 @@ use crate::environment::Environment;
 use crate::failure::Failure;
 use crate::output::Output;
 
+/// Each command's own type says what it does.
 #[derive(Subcommand)]
 pub(crate) enum Command {
-    /// Cut a clip out of a video: the main job
     Clip(clip::Clip),
-    /// Claim jobs and run them
     Work(work::Work),
     /// Create, list, follow, cancel and retry jobs
     #[command(subcommand)]
     Jobs(jobs::Jobs),
     /// Count jobs by state
     Stats,
-    /// Remove expired jobs and the objects that nobody owns any more
     Cleanup(cleanup::Cleanup),
-    /// Check the set-up and the data, and say what to mend
     Doctor(doctor::Doctor),
-    /// Bring the database's schema up to date
     Migrate(migrate::Migrate),
-    /// Make the buckets and tie them to the database
     Bootstrap(bootstrap::Bootstrap),
     /// Measure this machine: jobs a second, beside the same SQL through pgbench
     Bench(bench::Bench),

@@ -158,7 +158,7 @@ async fn a_clip_that_another_worker_makes_is_waited_for() {
     gate.reached().await;
     let mut waiting = place.command(&json_clip());
     let waiting = waiting.env("CLIPBASE_LOG", "debug").spawn().unwrap();
-    // It has looked at the job once its own sign of life stands beside the holder's.
+    // Whether it finds the job running or just done, the answer is the same.
     wait_until("both workers are alive", async || {
         fs::read_dir(place.path("data/workers")).unwrap().count() == 2
     })

@@ -2,6 +2,8 @@
 
 use std::fs;
 
+use clipbase_testkit::TestDatabase;
+
 use crate::support::Place;
 
 const CREATE: [&str; 7] = ["jobs", "create", "talk.mp4", "--start", "1", "--end", "2.5"];
@@ -29,9 +31,8 @@ async fn a_job_is_created_followed_canceled_retried_run_and_deleted() {
         format!("{id}  canceled\n")
     );
     assert_eq!(place.json(&["jobs", "get", id])["error_code"], "CANCELED");
-    place
-        .run(&["jobs", "cancel", id])
-        .refused(7, "INVALID_TRANSITION");
+    // Asked for twice, it is as if once.
+    place.run(&["jobs", "cancel", id]).good();
     assert_eq!(
         place.run(&["jobs", "retry", id]).good().out,
         format!("{id}  queued again\n")
@@ -132,8 +133,9 @@ async fn cleanup_stops_at_its_limit_and_refuses_zero() {
 async fn another_databases_storage_is_refused_until_it_is_adopted() {
     let mut place = Place::on_a_database().await;
     place.run(&["bootstrap"]).good();
-    let other = Place::on_a_database().await;
-    place.url.clone_from(&other.url);
+    let other = TestDatabase::empty().await;
+    place.url = Some(other.url());
+    place.run(&["migrate"]).good();
     place
         .run(&["bootstrap"])
         .refused(8, "INSTALLATION_MISMATCH");
@@ -144,6 +146,7 @@ async fn another_databases_storage_is_refused_until_it_is_adopted() {
     assert!(doctor.out.contains("BAD  installation"), "{doctor:?}");
     assert_eq!(place.json(&["bootstrap", "--adopt"])["adopted"], true);
     place.run(&clip).good();
+    other.drop_database().await;
 }
 
 #[tokio::test]
@@ -165,7 +168,7 @@ async fn doctor_names_what_is_wrong() {
 #[tokio::test]
 async fn an_empty_database_is_migrated_by_hand_and_by_the_main_job() {
     let mut place = Place::embedded();
-    let database = clipbase_testkit::TestDatabase::empty().await;
+    let database = TestDatabase::empty().await;
     place.url = Some(database.url());
     place.run(&["stats"]).refused(8, "SCHEMA_MISMATCH");
     place

@@ -15,6 +15,84 @@ impl Place {
     }
 }
 
+/// What is asked, the code of the refusal, and what its line must say.
+const BAD: [(&[&str], &str, &str); 11] = [
+    (
+        &["absent.mp4", "--start", "0", "--end", "1"],
+        "SOURCE_MISSING",
+        "check its name",
+    ),
+    (
+        &["text.mp4", "--start", "0", "--end", "1"],
+        "NOT_A_VIDEO",
+        "give an MP4",
+    ),
+    (
+        &["list.m3u8", "--start", "0", "--end", "1"],
+        "UNSUPPORTED_CONTAINER",
+        "give the video",
+    ),
+    (
+        &["talk.mp4", "--start", "5", "--end", "1"],
+        "INVALID_INPUT",
+        "after the start",
+    ),
+    (
+        &["talk.mp4", "--start", "5", "--end", "5"],
+        "INVALID_INPUT",
+        "after the start",
+    ),
+    (
+        &["talk.mp4", "--start", "5", "--end", "21"],
+        "RANGE_BEYOND_END",
+        "20.000 s",
+    ),
+    (
+        &[
+            "talk.mp4",
+            "--start",
+            "1",
+            "--end",
+            "2",
+            "--subtitles",
+            "--subtitle-lang",
+            "fr",
+        ],
+        "NO_TEXT_TRACK",
+        "it has: eng, deu",
+    ),
+    (
+        &[
+            "talk.mp4", "--start", "1", "--end", "2", "--out", "talk.mp4",
+        ],
+        "INVALID_INPUT",
+        "name another file",
+    ),
+    (
+        &["talk.mp4", "--start", "1", "--end", "2", "--out", "data"],
+        "INVALID_INPUT",
+        "name a file",
+    ),
+    (
+        &[
+            "talk.mp4",
+            "--start",
+            "1",
+            "--end",
+            "2",
+            "--out",
+            "no/such.mp4",
+        ],
+        "INVALID_INPUT",
+        "does not exist; make it",
+    ),
+    (
+        &["data", "--start", "1", "--end", "2"],
+        "NOT_A_VIDEO",
+        "give an MP4",
+    ),
+];
+
 #[tokio::test]
 async fn bad_input_is_refused_in_one_line_and_leaves_nothing() {
     let place = Place::on_a_database().await;
@@ -22,83 +100,7 @@ async fn bad_input_is_refused_in_one_line_and_leaves_nothing() {
     fs::write(place.path("list.m3u8"), "#EXTM3U\n#EXTINF:10,\ntalk.mp4\n").unwrap();
     fs::write(place.path("text.mp4"), "no video\n").unwrap();
     let files = ["list.m3u8", "text.mp4"];
-    let cases: [(&[&str], &str, &str); 11] = [
-        (
-            &["absent.mp4", "--start", "0", "--end", "1"],
-            "SOURCE_MISSING",
-            "check its name",
-        ),
-        (
-            &["text.mp4", "--start", "0", "--end", "1"],
-            "NOT_A_VIDEO",
-            "give an MP4",
-        ),
-        (
-            &["list.m3u8", "--start", "0", "--end", "1"],
-            "UNSUPPORTED_CONTAINER",
-            "give the video",
-        ),
-        (
-            &["talk.mp4", "--start", "5", "--end", "1"],
-            "INVALID_INPUT",
-            "after the start",
-        ),
-        (
-            &["talk.mp4", "--start", "5", "--end", "5"],
-            "INVALID_INPUT",
-            "after the start",
-        ),
-        (
-            &["talk.mp4", "--start", "5", "--end", "21"],
-            "RANGE_BEYOND_END",
-            "20.000 s",
-        ),
-        (
-            &[
-                "talk.mp4",
-                "--start",
-                "1",
-                "--end",
-                "2",
-                "--subtitles",
-                "--subtitle-lang",
-                "fr",
-            ],
-            "NO_TEXT_TRACK",
-            "it has: eng, deu",
-        ),
-        (
-            &[
-                "talk.mp4", "--start", "1", "--end", "2", "--out", "talk.mp4",
-            ],
-            "INVALID_INPUT",
-            "name another file",
-        ),
-        (
-            &["talk.mp4", "--start", "1", "--end", "2", "--out", "data"],
-            "INVALID_INPUT",
-            "name a file",
-        ),
-        (
-            &[
-                "talk.mp4",
-                "--start",
-                "1",
-                "--end",
-                "2",
-                "--out",
-                "no/such.mp4",
-            ],
-            "INVALID_INPUT",
-            "does not exist; make it",
-        ),
-        (
-            &["data", "--start", "1", "--end", "2"],
-            "NOT_A_VIDEO",
-            "give an MP4",
-        ),
-    ];
-    for (args, code, hint) in cases {
+    for (args, code, hint) in BAD {
         let args: Vec<&str> = ["clip"].iter().chain(args).copied().collect();
         let refused = place.run(&args);
         refused.refused(3, code);
