@@ -9,6 +9,7 @@ use clipbase_worker::clipper::ClipError;
 pub(crate) struct Failure {
     code: Cow<'static, str>,
     message: String,
+    is_told: bool,
 }
 
 impl Failure {
@@ -16,7 +17,14 @@ impl Failure {
         Self {
             code: code.into(),
             message: message.into(),
+            is_told: false,
         }
+    }
+
+    /// The command has printed it already, with more.
+    pub(crate) fn told(mut self) -> Self {
+        self.is_told = true;
+        self
     }
 
     /// The input is wrong.
@@ -30,6 +38,11 @@ impl Failure {
             "INTERRUPTED",
             "interrupted; the same command goes on where this one stopped",
         )
+    }
+
+    /// Whether the command has printed it already.
+    pub(crate) fn is_told(&self) -> bool {
+        self.is_told
     }
 
     pub(crate) fn code(&self) -> &str {

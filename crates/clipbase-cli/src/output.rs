@@ -34,6 +34,9 @@ impl Output {
 
     /// Prints why a command failed: the envelope to standard output, or a line to standard error.
     pub(crate) fn failure(self, failure: &Failure) {
+        if failure.is_told() {
+            return;
+        }
         if self.json {
             let code = failure.code().to_owned();
             self.envelope(&ServiceResult::<()>::failure(code, failure.message()));
@@ -43,6 +46,26 @@ impl Output {
                 one_line(failure.message()),
                 failure.code()
             );
+        }
+    }
+
+    /// Prints what a command found together with why that is a failure; for people the failure follows as any
+    /// other does.
+    pub(crate) fn finding<T: Serialize>(
+        self,
+        data: &T,
+        failure: Failure,
+        show: impl FnOnce(&T) -> String,
+    ) -> Failure {
+        if self.json {
+            let code = failure.code().to_owned();
+            let mut result = ServiceResult::failure(code, failure.message());
+            result.data = Some(data);
+            self.envelope(&result);
+            failure.told()
+        } else {
+            print_line(&show(data));
+            failure
         }
     }
 

@@ -95,7 +95,10 @@ verdict AS MATERIALIZED (
                WHEN found.next = 'queued' AND found.status = 'failed' THEN 'retried'
                WHEN found.next = 'queued' AND found.refunded THEN 'released'
                WHEN found.next = 'queued' THEN 'requeued'
-               WHEN found.status = 'queued' OR found.canceled THEN 'canceled'
+               -- A failure with a code of its own is one, though a cancel had been asked for.
+               WHEN found.status = 'queued' THEN 'canceled'
+               WHEN found.canceled AND (found.code IS NULL OR found.ask NOT IN ('fail', 'become failed'))
+               THEN 'canceled'
                ELSE 'failed' END) AS word,
            -- Why a job goes back: kept in its event, since the row says so only when it has failed.
            jsonb_strip_nulls(jsonb_build_object(

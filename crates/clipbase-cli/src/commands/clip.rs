@@ -11,7 +11,7 @@ use std::time::Duration;
 use clap::Args;
 use clipbase::jobs::Idempotency;
 use clipbase::storage::StorageKey;
-use clipbase::{ClipRange, Job, JobId, JobStatus, NewJob, Source};
+use clipbase::{ClipRange, Job, JobStatus};
 use clipbase_worker::Worker;
 use clipbase_worker::clipper::ClipRequest;
 use clipbase_worker::ffmpeg::Ffmpeg;
@@ -20,14 +20,13 @@ use serde::Serialize;
 use sha2::{Digest, Sha256};
 use tokio_util::sync::CancellationToken;
 
-use super::jobs::store_source;
 use super::target::{copy_out, unwritable};
+use super::wanted::Wanted;
 use crate::context::{Context, Global, find_ffmpeg, shutdown_token};
 use crate::environment::Environment;
 use crate::failure::Failure;
 use crate::output::Output;
 use crate::progress::Bar;
-use crate::time::parse_millis;
 
 /// Whose requests these are, among the idempotency keys of a shared database.
 const SCOPE: &str = "clipbase clip";
@@ -43,28 +42,8 @@ const REQUEST_TTL: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 /// Example: clipbase clip talk.mp4 --start 00:00:05 --end 12.5 --subtitles
 #[derive(Args)]
 pub(crate) struct Clip {
-    /// The video
-    input: PathBuf,
-
-    /// Where the clip starts: seconds (12.5) or HH:MM:SS (00:01:05.250)
-    #[arg(long, value_name = "TIME", value_parser = parse_millis)]
-    start: i64,
-
-    /// Where the clip ends
-    #[arg(long, value_name = "TIME", value_parser = parse_millis)]
-    end: i64,
-
-    /// Also write the subtitles, cut and shifted, beside the clip
-    #[arg(long)]
-    subtitles: bool,
-
-    /// Draw the subtitles into the picture
-    #[arg(long)]
-    burn_subtitles: bool,
-
-    /// Which text track: a language such as en, or auto
-    #[arg(long, value_name = "LANG", default_value = "auto")]
-    subtitle_lang: String,
+    #[command(flatten)]
+    wanted: Wanted,
 
     /// Write the clip here; by default INPUT-clip.mp4 in this folder
     #[arg(long, value_name = "FILE")]
@@ -124,7 +103,7 @@ impl Clip {
         shutdown: &CancellationToken,
     ) -> Result<Done, Failure> {
         bar.say("looking at the source");
-        let range = ClipRange::from_millis(self.start, self.end)?;
+        let range = self.wanted.range()?;
         let ffmpeg = find_ffmpeg(environment)?;
         self.check_source(&ffmpeg, global, range).await?;
         let out = self.target()?;
@@ -132,13 +111,13 @@ impl Clip {
 
         // Until there is a job, nothing has to be handed back: an interrupt ends the command at once.
         let (context, worker, job) = tokio::select! {
-            prepared = self.prepare(global, environment, ffmpeg, &request, range, bar) => prepared?,
+            prepared = self.prepare(global, environment, ffmpeg, &request, bar) => prepared?,
             () = shutdown.cancelled() => return Err(Failure::interrupted()),
         };
         let was_done_before = job.status == JobStatus::Done;
         let job = finish(&worker, &job, bar, shutdown).await?;
         bar.say("copying the clip out");
-        let subtitles = copy_out(&context, &job, &out).await?;
+        let subtitles = copy_out(&context, &job, &out, self.wanted.subtitles).await?;
         Ok(Done {
             job,
             video: out,
@@ -154,7 +133,6 @@ impl Clip {
         environment: &Environment,
         ffmpeg: Ffmpeg,
         request: &Idempotency,
-        range: ClipRange,
         bar: &Bar,
     ) -> Result<(Context, Worker, Job), Failure> {
         bar.say("starting");
@@ -169,7 +147,7 @@ impl Clip {
         let job = match self.find(&context, request).await? {
             Some(job) if job.status == JobStatus::Failed => jobs.retry(job.id).await?,
             Some(job) => job,
-            None => self.create(&context, request, range, bar).await?,
+            None => self.create(&context, request, bar).await?,
         };
         Ok((context, worker, job))
     }
@@ -181,14 +159,14 @@ impl Clip {
         global: &Global,
         range: ClipRange,
     ) -> Result<(), Failure> {
-        let source = ffmpeg.probe(&self.input).await?;
+        let source = ffmpeg.probe(&self.wanted.input).await?;
         source.check(&ClipRequest {
-            source: self.input.clone(),
+            source: self.wanted.input.clone(),
             start_ms: range.start_ms(),
             end_ms: range.end_ms(),
-            subtitles: self.subtitles,
-            burn_subtitles: self.burn_subtitles,
-            subtitle_lang: Some(self.subtitle_lang.clone()),
+            subtitles: self.wanted.subtitles,
+            burn_subtitles: self.wanted.burn_subtitles,
+            subtitle_lang: Some(self.wanted.subtitle_lang.clone()),
             scratch: global.data_dir.clone().unwrap_or_default(),
         })?;
         Ok(())
@@ -196,7 +174,12 @@ impl Clip {
 
     /// Where the clip goes: a place that can be written to, and not onto the source.
     fn target(&self) -> Result<PathBuf, Failure> {
-        let stem = self.input.file_stem().unwrap_or_default().to_string_lossy();
+        let stem = self
+            .wanted
+            .input
+            .file_stem()
+            .unwrap_or_default()
+            .to_string_lossy();
         let out = self
             .out
             .clone()
@@ -209,7 +192,7 @@ impl Clip {
             )));
         }
         let same = |a: &Path, b: &Path| matches!((a.canonicalize(), b.canonicalize()), (Ok(a), Ok(b)) if a == b);
-        if same(&out, &self.input) || same(&out.with_extension("srt"), &self.input) {
+        if same(&out, &self.wanted.input) || same(&out.with_extension("srt"), &self.wanted.input) {
             return Err(Failure::input(
                 "--out would overwrite the source; name another file",
             ));
@@ -225,10 +208,10 @@ impl Clip {
     /// The request's name: the file as it is now, and what is asked of it.
     fn request(&self, range: ClipRange) -> Result<Idempotency, Failure> {
         let unreadable = |error: std::io::Error| {
-            let what = format!("{} cannot be read: {error}", self.input.display());
+            let what = format!("{} cannot be read: {error}", self.wanted.input.display());
             Failure::new("SOURCE_MISSING", what)
         };
-        let path = self.input.canonicalize().map_err(unreadable)?;
+        let path = self.wanted.input.canonicalize().map_err(unreadable)?;
         let found = std::fs::metadata(&path).map_err(unreadable)?;
         let mut hash = Sha256::new();
         hash.update(path.as_os_str().as_encoded_bytes());
@@ -239,9 +222,9 @@ impl Clip {
             found.mtime_nsec(),
             range.start_ms(),
             range.end_ms(),
-            self.subtitles,
-            self.burn_subtitles,
-            self.subtitle_lang,
+            self.wanted.subtitles,
+            self.wanted.burn_subtitles,
+            self.wanted.subtitle_lang,
         );
         hash.update(facts);
         let key: String = hash
@@ -277,36 +260,16 @@ impl Clip {
         &self,
         context: &Context,
         request: &Idempotency,
-        range: ClipRange,
         bar: &Bar,
     ) -> Result<Job, Failure> {
         bar.say("storing the source");
-        let id = JobId::new();
-        let key = StorageKey::source(id, &extension(&self.input))?;
-        let mut job = NewJob::new(id, Source::Upload(key.clone()), range);
-        job.with_subtitles = self.subtitles || self.burn_subtitles;
-        job.burn_subtitles = self.burn_subtitles;
-        job.subtitle_lang.clone_from(&self.subtitle_lang);
-        store_source(context, &self.input, &key).await?;
+        let job = self.wanted.store(context).await?;
         Ok(context
             .clipbase
             .jobs()
             .create_once(&job, request)
             .await?
             .into_job())
-    }
-}
-
-/// The extension that the source is stored under: its own where that is a plain one.
-pub(crate) fn extension(input: &Path) -> String {
-    let own = input
-        .extension()
-        .and_then(|extension| extension.to_str())
-        .unwrap_or_default();
-    if StorageKey::source(JobId::new(), own).is_ok() {
-        own.to_owned()
-    } else {
-        "bin".to_owned()
     }
 }
 

@@ -70,27 +70,11 @@ impl Doctor {
             Err(error) => checks.add("migrations", State::Bad, error.to_string()),
         }
         let is_bad = checks.0.iter().any(|check| check.state == State::Bad);
-        output.success(&checks.0, |checks| {
-            let rows = checks.iter().map(|check| {
-                let mark = match check.state {
-                    State::Good => "ok",
-                    State::Note => "note",
-                    State::Bad => "BAD",
-                };
-                vec![
-                    mark.to_owned(),
-                    check.name.to_owned(),
-                    check.finding.clone(),
-                ]
-            });
-            table(&["", "check", "finding"], rows)
-        });
-        if is_bad && !output.is_json() {
-            return Err(Failure::new(
-                "UNHEALTHY",
-                "something needs mending: see BAD above",
-            ));
+        if is_bad {
+            let failure = Failure::new("UNHEALTHY", "something needs mending: see BAD above");
+            return Err(output.finding(&checks.0, failure, |checks| show(checks)));
         }
+        output.success(&checks.0, |checks| show(checks));
         Ok(())
     }
 
@@ -159,6 +143,22 @@ impl Doctor {
         }
         Ok(())
     }
+}
+
+fn show(checks: &[Check]) -> String {
+    let rows = checks.iter().map(|check| {
+        let mark = match check.state {
+            State::Good => "ok",
+            State::Note => "note",
+            State::Bad => "BAD",
+        };
+        vec![
+            mark.to_owned(),
+            check.name.to_owned(),
+            check.finding.clone(),
+        ]
+    });
+    table(&["", "check", "finding"], rows)
 }
 
 async fn check_server(context: &Context, checks: &mut Checks) -> Result<(), Failure> {

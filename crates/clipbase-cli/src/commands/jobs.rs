@@ -1,20 +1,17 @@
 //! `clipbase jobs …`: what an operator does with jobs.
 
-use std::path::{Path, PathBuf};
-
 use clap::{Args, Subcommand};
 use clipbase::jobs::Canceled;
-use clipbase::storage::StorageKey;
-use clipbase::{ClipRange, Cursor, Job, JobId, JobStatus, NewJob, Priority, Source};
+use clipbase::{Cursor, Job, JobId, JobStatus, Priority};
 use serde::Serialize;
 use serde_json::json;
 
-use crate::commands::clip::extension;
+use crate::commands::wanted::Wanted;
 use crate::context::{Context, Global};
 use crate::environment::Environment;
 use crate::failure::Failure;
 use crate::output::{Output, table};
-use crate::time::{parse_millis, show_millis};
+use crate::time::show_millis;
 
 /// Create, list, follow, cancel and retry jobs
 #[derive(Subcommand)]
@@ -49,20 +46,8 @@ pub(crate) enum Jobs {
 
 #[derive(Args)]
 pub(crate) struct Create {
-    /// The video
-    input: PathBuf,
-    /// Where the clip starts: seconds (12.5) or HH:MM:SS (00:01:05.250)
-    #[arg(long, value_name = "TIME", value_parser = parse_millis)]
-    start: i64,
-    /// Where it ends
-    #[arg(long, value_name = "TIME", value_parser = parse_millis)]
-    end: i64,
-    /// Also write the subtitles
-    #[arg(long)]
-    subtitles: bool,
-    /// Draw the subtitles into the picture
-    #[arg(long)]
-    burn_subtitles: bool,
+    #[command(flatten)]
+    wanted: Wanted,
     /// high, normal or low
     #[arg(long, default_value_t = Priority::Normal)]
     priority: Priority,
@@ -147,37 +132,11 @@ impl Jobs {
 
 impl Create {
     async fn run(self, context: &Context) -> Result<Job, Failure> {
-        let range = ClipRange::from_millis(self.start, self.end)?;
-        let id = JobId::new();
-        let key = StorageKey::source(id, &extension(&self.input))?;
-        let mut job = NewJob::new(id, Source::Upload(key.clone()), range);
-        job.with_subtitles = self.subtitles || self.burn_subtitles;
-        job.burn_subtitles = self.burn_subtitles;
+        let mut job = self.wanted.store(context).await?;
         job.priority = self.priority;
         job.shard = self.shard;
-        store_source(context, &self.input, &key).await?;
         Ok(context.clipbase.jobs().create(&job).await?)
     }
-}
-
-/// Announces and stores a source: a crash before the job exists leaks nothing.
-pub(crate) async fn store_source(
-    context: &Context,
-    input: &Path,
-    key: &StorageKey,
-) -> Result<(), Failure> {
-    let found = tokio::fs::metadata(input).await;
-    if !found.is_ok_and(|found| found.is_file()) {
-        let what = format!("{} is no file that can be read", input.display());
-        return Err(Failure::new("SOURCE_MISSING", what));
-    }
-    let clipbase = &context.clipbase;
-    clipbase
-        .cleanup()
-        .announce_upload(key, clipbase::cleanup::UPLOAD_TTL)
-        .await?;
-    clipbase.storage().upload(input, key).await?;
-    Ok(())
 }
 
 impl List {

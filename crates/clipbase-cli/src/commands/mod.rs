@@ -9,6 +9,7 @@ mod jobs;
 mod migrate;
 mod stats;
 mod target;
+mod wanted;
 mod work;
 
 use clap::Subcommand;

@@ -14,6 +14,7 @@ pub(super) async fn copy_out(
     context: &Context,
     job: &Job,
     out: &Path,
+    with_srt: bool,
 ) -> Result<Option<PathBuf>, Failure> {
     let storage = context.clipbase.storage();
     let inconsistent = || clipbase::Error::failed(Code::DbInconsistent, "the job names no clip");
@@ -21,7 +22,7 @@ pub(super) async fn copy_out(
     let failed = |error| not_copied(error, out);
     let key: StorageKey = video.parse()?;
     storage.download(&key, out).await.map_err(failed)?;
-    let Some(srt) = &job.result_srt_key else {
+    let Some(srt) = job.result_srt_key.as_ref().filter(|_| with_srt) else {
         return Ok(None);
     };
     let path = out.with_extension("srt");

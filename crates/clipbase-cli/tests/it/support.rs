@@ -220,8 +220,16 @@ impl Place {
     pub(crate) fn script(&self, name: &str, text: &str) -> PathBuf {
         let path = self.path("data").join(name);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
-        fs::write(&path, text).unwrap();
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+        let draft = path.with_extension("draft");
+        fs::write(&draft, text).unwrap();
+        // By a process of its own: a file that this one wrote may still be open in a child that another test
+        // has just forked, and a file that is open for writing cannot be run.
+        let made = Command::new("install")
+            .args(["-m", "755"])
+            .arg(&draft)
+            .arg(&path)
+            .status();
+        assert!(made.unwrap().success());
         path
     }
 }
@@ -305,7 +313,10 @@ impl Gate {
 
 /// Sends a signal to a process that a test started.
 pub(crate) fn signal(name: &str, pid: &str) {
-    let sent = Command::new("kill").args(["-s", name, pid]).status();
+    // The shell's own `kill`: a small machine has no program of that name.
+    let sent = Command::new("/bin/sh")
+        .args(["-c", &format!("kill -s {name} {pid}")])
+        .status();
     assert!(sent.unwrap().success());
 }
 

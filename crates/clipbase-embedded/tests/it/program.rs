@@ -1,8 +1,6 @@
 //! A second program that uses the cluster: this test binary, run again.
 
-use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
-use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -32,8 +30,14 @@ impl Program {
     /// Runs a copy of the program, which that user can reach, as another user.
     pub(crate) fn run_as(place: &Place, uid: u32, gid: u32) -> Self {
         let copy = place.directory.with_file_name("program");
-        fs::copy(std::env::current_exe().unwrap(), &copy).unwrap();
-        fs::set_permissions(&copy, fs::Permissions::from_mode(0o755)).unwrap();
+        // By a process of its own: a file that this one wrote may still be open in a child that another test
+        // has just forked, and a file that is open for writing cannot be run.
+        let made = Command::new("install")
+            .args(["-m", "755"])
+            .arg(std::env::current_exe().unwrap())
+            .arg(&copy)
+            .status();
+        assert!(made.unwrap().success());
         let mut command = Self::command(&copy, place, Durability::Fast);
         Self::spawn(command.uid(uid).gid(gid).current_dir("/"))
     }

@@ -371,6 +371,10 @@ impl ModelJob {
                 }
                 self.start_afresh();
             }
+            // A requested cancel wins over the way back, whatever code came along.
+            (Processing, Queued) if is_canceled => {
+                self.end_badly("CANCELED", Some("canceled on request"));
+            }
             (from, _) if from == Queued || is_canceled => {
                 self.end_badly(code.unwrap_or("CANCELED"), None);
             }
