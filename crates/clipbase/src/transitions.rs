@@ -1,7 +1,7 @@
 //! The one piece of SQL that moves a job along an edge, save for the claim, which is all about speed.
 //!
 //! A statement that moves jobs puts its own `input` in front and reads `input`, `found` and `moved` at its end;
-//! in between stands [`move_ctes!`]. `found` locks the rows in the input's order (callers sort by id) and
+//! in between stands `move_ctes!`. `found` locks the rows in the input's order (callers sort by id) and
 //! decides where each goes; `moved` applies the effects of that edge; `recorded` writes its event.
 //!
 //! Columns of `input`: `id uuid, ask text, lease int, worker uuid, code text, message text, video text,

@@ -1,4 +1,4 @@
-//! The one way to the database: a bounded pool and [`Database::rows`], which runs a typed statement in one
+//! The one way to the database: a bounded pool and `Database::rows`, which runs a typed statement in one
 //! round trip. It must never run SQL that is not a declared [`Statement`], save for migrations.
 //!
 //! A call whose future is dropped in flight, or whose deadline passes, never gives its connection back: the
