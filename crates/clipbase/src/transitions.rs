@@ -25,6 +25,18 @@
 /// no worker can keep does not go round for ever.
 pub const RELEASES_MAX: i32 = 20;
 
+/// Whether a release still gives its attempt back. The number is [`RELEASES_MAX`]: a test releases a job that
+/// often and once more.
+macro_rules! gives_back {
+    () => {
+        "input.ask = 'release' AND (
+               SELECT count(*) FROM public.job_events AS event
+                WHERE event.job_id = input.id AND event.type = 'released' AND event.data ? 'set'
+           ) < 20"
+    };
+}
+pub(crate) use gives_back;
+
 /// Makes the CTEs `found`, `moved` and `recorded`. The arguments are SQL expressions: who moves, whether the
 /// fence is left out (an operator), retention in seconds, and the backoff's base and cap in seconds.
 macro_rules! move_ctes {
@@ -37,10 +49,7 @@ found AS MATERIALIZED (
            job.result_video_key AS held_video, job.result_srt_key AS held_srt,
            job.cancel_requested_at IS NOT NULL AS canceled,
            -- A release that gives its attempt back, until it did so too often.
-           input.ask = 'release' AND (
-               SELECT count(*) FROM public.job_events AS event
-                WHERE event.job_id = input.id AND event.type = 'released' AND event.data ? 'set'
-           ) < 20 AS refunded,
+           ", $crate::transitions::gives_back!(), " AS refunded,
            CASE job.status
            WHEN 'processing' THEN
                -- Coalesced: a fence that compares with NULL, for want of a lease or of a worker, holds too.
@@ -53,10 +62,7 @@ found AS MATERIALIZED (
                         CASE WHEN job.cancel_requested_at IS NOT NULL THEN 'failed'
                              WHEN input.ask = 'become queued' THEN 'queued'
                              WHEN job.attempts < job.max_attempts THEN 'queued'
-                             WHEN input.ask = 'release' AND (
-                                 SELECT count(*) FROM public.job_events AS event
-                                  WHERE event.job_id = input.id AND event.type = 'released'
-                                    AND event.data ? 'set') < 20 THEN 'queued'
+                             WHEN ", $crate::transitions::gives_back!(), " THEN 'queued'
                              ELSE 'failed' END
                     WHEN input.ask = 'cancel' AND job.cancel_requested_at IS NULL THEN 'processing'
                END
