@@ -83,6 +83,7 @@ macro_rules! storage_contract {
             a_listing_stays_in_its_bucket
             a_link_needs_its_object
             a_link_keeps_its_lifetime_and_its_secret
+            many_links_tell_each_key_apart
             an_upload_link_needs_no_object
             making_buckets_again_changes_nothing
         }

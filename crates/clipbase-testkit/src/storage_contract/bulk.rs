@@ -164,7 +164,7 @@ pub async fn a_listing_goes_on_after_its_cursor_was_removed(subject: &Subject) {
             .unwrap();
         assert_eq!(page.objects.len(), 1);
         if page.objects[0].path == key.path() {
-            assert_eq!(page.objects[0].key(Bucket::Results).as_ref(), Some(key));
+            assert_eq!(page.objects[0].key.as_ref(), Some(key));
             assert!(subject.take(key).await);
             awaited = left.next();
         }

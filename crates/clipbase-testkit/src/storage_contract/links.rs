@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
-use clipbase::Code;
-use clipbase::storage::{DownloadName, LINK_TTL_DEFAULT, LinkTtl, SignOptions};
+use clipbase::storage::{
+    DownloadName, LINK_TTL_DEFAULT, LinkTtl, SIGN_KEYS_MAX, SignOptions, StorageKey,
+};
+use clipbase::{Code, JobId};
 
 use super::{Subject, video};
 
@@ -44,6 +46,45 @@ pub async fn a_link_keeps_its_lifetime_and_its_secret(subject: &Subject) {
         assert!(!shown.contains(token) && !shown.contains(&key.path()));
     }
     assert!(subject.take(&key).await);
+}
+
+/// Each key has its link or its `STORAGE_NOT_FOUND`, in the order of the keys, whatever the bucket.
+pub async fn many_links_tell_each_key_apart(subject: &Subject) {
+    let job = JobId::new();
+    let source = StorageKey::source(job, "mp4").unwrap();
+    let clip = StorageKey::result_video(job, 2);
+    for key in [&source, &clip] {
+        subject.store(key, b"x").await;
+    }
+    let keys = [
+        video(),
+        clip.clone(),
+        StorageKey::result_srt(job, 1),
+        source.clone(),
+        clip.clone(),
+    ];
+    let options = SignOptions {
+        ttl: LinkTtl::new(Duration::from_secs(300)).unwrap(),
+        download_name: Some(DownloadName::new("my clip.mp4").unwrap()),
+    };
+    let links = subject.storage().sign_many(&keys, &options).await.unwrap();
+    assert_eq!(links.len(), keys.len());
+    for (key, link) in keys.iter().zip(links) {
+        if *key == source || *key == clip {
+            let link = link.unwrap();
+            assert!(link.expose().contains(&key.path()));
+            assert_eq!(link.lifetime(), Duration::from_secs(300));
+        } else {
+            subject.refused(link, Code::StorageNotFound, key);
+        }
+    }
+    let none = subject.storage().sign_many(&[], &options).await.unwrap();
+    assert!(none.is_empty());
+    let many = vec![clip.clone(); SIGN_KEYS_MAX + 1];
+    let refused = subject.storage().sign_many(&many, &options).await;
+    subject.refused(refused, Code::InvalidInput, &clip);
+    assert!(subject.take(&source).await);
+    assert!(subject.take(&clip).await);
 }
 
 /// An upload link can be had before there is an object, and after.

@@ -7,6 +7,8 @@
 use std::fmt;
 use std::str::FromStr;
 
+use uuid::Uuid;
+
 use crate::error::{Error, Result};
 use crate::ids::JobId;
 
@@ -25,6 +27,11 @@ pub enum Bucket {
 impl Bucket {
     /// Both buckets.
     pub const ALL: [Bucket; 2] = [Bucket::Sources, Bucket::Results];
+
+    /// Finds a bucket by its name.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|bucket| bucket.name() == name)
+    }
 
     /// Returns the bucket's name.
     pub const fn name(self) -> &'static str {
@@ -89,9 +96,18 @@ pub enum StorageKey {
     },
     /// `{bucket}/.clipbase-installation`: which installation a bucket belongs to.
     InstallationMarker(Bucket),
+    /// `{bucket}/.clipbase-probe-{id}`: stored and removed again to see what a credential may do.
+    Probe {
+        /// The bucket that is tried.
+        bucket: Bucket,
+        /// One for each try, so that two never meet.
+        id: Uuid,
+    },
 }
 
 const MARKER_PATH: &str = ".clipbase-installation";
+
+const PROBE_PREFIX: &str = ".clipbase-probe-";
 
 impl StorageKey {
     /// The key of a job's source.
@@ -120,12 +136,20 @@ impl StorageKey {
         Self::ResultSrt { job, lease }
     }
 
+    /// A fresh key to try a bucket with.
+    pub fn probe(bucket: Bucket) -> Self {
+        Self::Probe {
+            bucket,
+            id: Uuid::new_v4(),
+        }
+    }
+
     /// Returns the bucket: the key's first segment.
     pub const fn bucket(&self) -> Bucket {
         match self {
             Self::Source { .. } => Bucket::Sources,
             Self::ResultVideo { .. } | Self::ResultSrt { .. } => Bucket::Results,
-            Self::InstallationMarker(bucket) => *bucket,
+            Self::InstallationMarker(bucket) | Self::Probe { bucket, .. } => *bucket,
         }
     }
 
@@ -136,16 +160,17 @@ impl StorageKey {
             Self::ResultVideo { job, lease } => result_path(*job, *lease, "clip.mp4"),
             Self::ResultSrt { job, lease } => result_path(*job, *lease, "clip.srt"),
             Self::InstallationMarker(_) => MARKER_PATH.to_owned(),
+            Self::Probe { id, .. } => format!("{PROBE_PREFIX}{id}"),
         }
     }
 
-    /// Returns the job that owns the object; the marker belongs to none.
+    /// Returns the job that owns the object; markers and probes belong to none.
     pub const fn job(&self) -> Option<JobId> {
         match self {
             Self::Source { job, .. }
             | Self::ResultVideo { job, .. }
             | Self::ResultSrt { job, .. } => Some(*job),
-            Self::InstallationMarker(_) => None,
+            Self::InstallationMarker(_) | Self::Probe { .. } => None,
         }
     }
 
@@ -155,7 +180,7 @@ impl StorageKey {
         match self {
             Self::ResultVideo { .. } => "video/mp4",
             Self::ResultSrt { .. } => "application/x-subrip",
-            Self::InstallationMarker(_) => "text/plain",
+            Self::InstallationMarker(_) | Self::Probe { .. } => "text/plain",
             Self::Source { extension, .. } => match extension.as_str() {
                 "mp4" | "m4v" => "video/mp4",
                 "mov" => "video/quicktime",
@@ -209,6 +234,13 @@ impl FromStr for StorageKey {
             }
             ["sources", MARKER_PATH] => Self::InstallationMarker(Bucket::Sources),
             ["results", MARKER_PATH] => Self::InstallationMarker(Bucket::Results),
+            [bucket, probe] => Self::Probe {
+                bucket: Bucket::named(bucket).ok_or_else(refuse)?,
+                id: probe
+                    .strip_prefix(PROBE_PREFIX)
+                    .and_then(|id| id.parse().ok())
+                    .ok_or_else(refuse)?,
+            },
             _ => return Err(refuse()),
         };
         // One spelling a key: `SOURCES/…`, upper-case UUIDs or `02` for a lease are somebody else's.
@@ -291,6 +323,7 @@ mod tests {
                 StorageKey::result_video(job, lease),
                 StorageKey::result_srt(job, lease),
                 StorageKey::InstallationMarker(Bucket::Sources),
+                StorageKey::probe(Bucket::Results),
             ] {
                 prop_assert_eq!(key.to_string().parse::<StorageKey>().unwrap(), key);
             }

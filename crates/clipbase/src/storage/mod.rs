@@ -50,8 +50,9 @@ pub use links::{
 pub use local::{INCOMING_STALE_AFTER, LIST_DEPTH_MAX, LocalObject, LocalStorage};
 pub use memory::MemoryStorage;
 pub use objects::{
-    ByteStream, LIST_LIMIT_MAX, ListCursor, ListPage, ListedObject, ObjectInfo, REMOVE_KEYS_MAX,
-    Removal, RemoveOutcome, SMALL_OBJECT_BYTES_MAX, byte_stream,
+    BucketDrift, BucketReport, ByteStream, LIST_LIMIT_MAX, ListCursor, ListPage, ListedObject,
+    ObjectInfo, REMOVE_KEYS_MAX, Removal, RemoveOutcome, SIGN_KEYS_MAX, SMALL_OBJECT_BYTES_MAX,
+    byte_stream,
 };
 pub use operation::Operation;
 pub use signing::{
@@ -73,8 +74,14 @@ pub use signing::{
 /// Besides its own codes, every method may fail with `STORAGE_UNAVAILABLE`.
 #[async_trait]
 pub trait Storage: fmt::Debug + Send + Sync {
-    /// Creates the buckets that are missing, as private ones, and leaves the others alone.
-    async fn ensure_buckets(&self) -> Result<()>;
+    /// Creates the buckets that are missing, as private ones, and leaves the others alone: where they differ
+    /// from what is configured, the report says so.
+    async fn ensure_buckets(&self) -> Result<Vec<BucketReport>>;
+
+    /// Gives buckets that differ from what is configured the configured settings. Their objects stay.
+    async fn mend_buckets(&self) -> Result<()> {
+        Ok(())
+    }
 
     /// Stores a local file, replacing what the key held.
     ///
@@ -115,6 +122,17 @@ pub trait Storage: fmt::Debug + Send + Sync {
     /// # Errors
     /// `STORAGE_NOT_FOUND`; `STORAGE_SIGN_FAILED`.
     async fn sign(&self, key: &StorageKey, options: &SignOptions) -> Result<SignedUrl>;
+
+    /// Signs links to up to [`SIGN_KEYS_MAX`] objects, in the order of the keys. An object that does not exist
+    /// is `STORAGE_NOT_FOUND` in its place, and no failure of the call.
+    ///
+    /// # Errors
+    /// `INVALID_INPUT` when there are more keys; `STORAGE_SIGN_FAILED`.
+    async fn sign_many(
+        &self,
+        keys: &[StorageKey],
+        options: &SignOptions,
+    ) -> Result<Vec<Result<SignedUrl>>>;
 
     /// Signs a link that stores one object by `PUT`, whether or not it exists. How long such a link
     /// lasts is the backend's to say: see [`SignedUrl::lifetime`].

@@ -17,6 +17,7 @@ use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::stream::{self, BoxStream};
 use jiff::Timestamp;
+use serde::Serialize;
 
 use super::keys::{Bucket, StorageKey};
 use crate::error::{Error, Result};
@@ -26,6 +27,9 @@ pub const LIST_LIMIT_MAX: usize = 1_000;
 
 /// The most keys that one call removes: Supabase's own bound.
 pub const REMOVE_KEYS_MAX: usize = 1_000;
+
+/// The most links that one call signs: Supabase's own bound.
+pub const SIGN_KEYS_MAX: usize = 1_000;
 
 /// The largest object that [`Storage::read_small`](super::Storage::read_small) takes into memory.
 pub const SMALL_OBJECT_BYTES_MAX: u64 = 1024 * 1024;
@@ -55,6 +59,8 @@ pub struct ObjectInfo {
 pub struct ListedObject {
     /// The path inside its bucket, as it stands there.
     pub path: String,
+    /// The key, where the path has a shape that clipbase writes; `None` for a foreign one.
+    pub key: Option<StorageKey>,
     /// Its size in bytes.
     pub size: u64,
     /// When its content was stored last.
@@ -62,9 +68,50 @@ pub struct ListedObject {
 }
 
 impl ListedObject {
-    /// Reads the path as one of the keys that clipbase writes; `None` for a foreign shape.
-    pub fn key(&self, bucket: Bucket) -> Option<StorageKey> {
-        format!("{}/{}", bucket.name(), self.path).parse().ok()
+    /// Describes an object that lies at its key's own path, or at a foreign one.
+    pub fn new(bucket: Bucket, path: String, size: u64, updated_at: Timestamp) -> Self {
+        let key = format!("{}/{path}", bucket.name()).parse().ok();
+        Self {
+            path,
+            key,
+            size,
+            updated_at,
+        }
+    }
+}
+
+/// What became of one bucket when the buckets were ensured.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BucketReport {
+    /// The bucket.
+    pub bucket: Bucket,
+    /// Whether it was missing and has been made.
+    pub is_new: bool,
+    /// Where a bucket that was there differs from what is configured. It is left as it is.
+    pub drift: Vec<BucketDrift>,
+}
+
+/// How a bucket differs from what is configured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum BucketDrift {
+    /// It is public: anyone may read what lies in it.
+    Public,
+    /// Its size limit is another one.
+    SizeLimit,
+    /// It takes other media types.
+    MimeTypes,
+}
+
+impl BucketDrift {
+    /// Returns what is wrong, as a sentence's end: "the bucket …".
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Public => "is public: anyone may read it",
+            Self::SizeLimit => "has another size limit than configured",
+            Self::MimeTypes => "takes other media types than configured",
+        }
     }
 }
 
@@ -136,14 +183,16 @@ pub(crate) fn check_limit(limit: usize) -> Result<()> {
     }
 }
 
-/// Refuses more keys than one call may remove.
+/// Refuses more keys than one call may take.
 pub(crate) fn check_key_count(keys: &[StorageKey]) -> Result<()> {
+    // One bound for removals and links.
+    const { assert!(REMOVE_KEYS_MAX == SIGN_KEYS_MAX) };
     if keys.len() <= REMOVE_KEYS_MAX {
         Ok(())
     } else {
         Err(Error::invalid(
             "keys",
-            "must be at most 1000; remove more in several calls",
+            "must be at most 1000; take more in several calls",
         ))
     }
 }
@@ -171,19 +220,17 @@ mod tests {
 
     #[test]
     fn a_listed_object_is_ours_only_in_a_shape_that_we_write() {
-        let listed = |path: &str| ListedObject {
-            path: path.to_owned(),
-            size: 0,
-            updated_at: Timestamp::UNIX_EPOCH,
+        let key = |bucket, path: &str| {
+            ListedObject::new(bucket, path.to_owned(), 0, Timestamp::UNIX_EPOCH).key
         };
         let job = JobId::new();
-        let ours = listed(&format!("{job}/clip.mp4"));
+        let ours = format!("{job}/clip.mp4");
         assert_eq!(
-            ours.key(Bucket::Results),
+            key(Bucket::Results, &ours),
             Some(StorageKey::result_video(job, 1))
         );
-        assert_eq!(ours.key(Bucket::Sources), None);
-        assert_eq!(listed("notes.txt").key(Bucket::Results), None);
+        assert_eq!(key(Bucket::Sources, &ours), None);
+        assert_eq!(key(Bucket::Results, "notes.txt"), None);
     }
 
     #[test]

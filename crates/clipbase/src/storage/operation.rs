@@ -29,6 +29,8 @@ pub enum Operation {
     ReadSmall,
     /// `sign`
     Sign,
+    /// `sign_many`
+    SignMany,
     /// `sign_upload`
     SignUpload,
     /// `info`
@@ -50,7 +52,7 @@ impl Operation {
             Self::Download | Self::ReadSmall | Self::Info | Self::List => {
                 Code::StorageDownloadFailed
             }
-            Self::Sign | Self::SignUpload => Code::StorageSignFailed,
+            Self::Sign | Self::SignMany | Self::SignUpload => Code::StorageSignFailed,
             Self::Remove => Code::StorageRemoveFailed,
         }
     }
@@ -70,7 +72,7 @@ impl Operation {
             Self::Download | Self::ReadSmall => "the object could not be read",
             Self::Info => "the object could not be looked up",
             Self::List => "the objects could not be listed",
-            Self::Sign | Self::SignUpload => "the link could not be signed",
+            Self::Sign | Self::SignMany | Self::SignUpload => "the link could not be signed",
             Self::Copy => "the object could not be copied",
             Self::Remove => "the object could not be removed",
         }

@@ -104,6 +104,10 @@ async fn all_errors(storage: &dyn Storage, key: &StorageKey) -> Vec<Option<clipb
         storage.download(key, &file).await.err(),
         storage.read_small(key).await.err(),
         storage.sign(key, &SignOptions::default()).await.err(),
+        storage
+            .sign_many(std::slice::from_ref(key), &SignOptions::default())
+            .await
+            .err(),
         storage.sign_upload(key).await.err(),
         storage.info(key).await.err(),
         storage.list(key.bucket(), None, 10).await.err(),

@@ -147,5 +147,5 @@ fn make_folders(place: &Place) -> io::Result<()> {
     place
         .folders
         .iter()
-        .try_for_each(|folder| make_folder(folder))
+        .try_for_each(|folder| make_folder(folder).map(|_| ()))
 }

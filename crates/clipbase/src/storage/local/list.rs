@@ -18,19 +18,25 @@ use std::time::SystemTime;
 
 use super::files::stat;
 use crate::storage::objects::timestamp;
-use crate::storage::{ListCursor, ListPage, ListedObject};
+use crate::storage::{Bucket, ListCursor, ListPage, ListedObject};
 
 /// How many folders deep a listing looks. Ours lie at most two deep.
 pub const LIST_DEPTH_MAX: usize = 32;
 
-/// Returns the `limit` objects after a path.
-pub(super) fn page(bucket: &Path, after: Option<&str>, limit: usize) -> io::Result<ListPage> {
+/// Returns the `limit` objects of a bucket's folder after a path.
+pub(super) fn page(
+    bucket: Bucket,
+    folder: &Path,
+    after: Option<&str>,
+    limit: usize,
+) -> io::Result<ListPage> {
     let mut walk = Walk {
+        bucket,
         after: after.unwrap_or_default(),
         wanted: limit + 1,
         objects: Vec::new(),
     };
-    walk.folder(bucket, "", 0)?;
+    walk.folder(folder, "", 0)?;
     let mut objects = walk.objects;
     // One object more than asked for tells whether there is a next page.
     let more = objects.len() > limit;
@@ -43,6 +49,7 @@ pub(super) fn page(bucket: &Path, after: Option<&str>, limit: usize) -> io::Resu
 }
 
 struct Walk<'a> {
+    bucket: Bucket,
     after: &'a str,
     wanted: usize,
     objects: Vec<ListedObject>,
@@ -69,11 +76,13 @@ impl Walk<'_> {
                         self.folder(&folder.join(&name), &path, depth + 1)?;
                     }
                 } else {
-                    self.objects.push(ListedObject {
-                        path: path.clone(),
-                        size: found.len(),
-                        updated_at: timestamp(found.modified().unwrap_or(SystemTime::UNIX_EPOCH)),
-                    });
+                    let updated = timestamp(found.modified().unwrap_or(SystemTime::UNIX_EPOCH));
+                    self.objects.push(ListedObject::new(
+                        self.bucket,
+                        path.clone(),
+                        found.len(),
+                        updated,
+                    ));
                 }
                 floor = Some(path);
             }
@@ -143,7 +152,13 @@ mod tests {
         let mut paths = Vec::new();
         let mut cursor: Option<ListCursor> = None;
         loop {
-            let found = page(bucket, cursor.as_ref().map(ListCursor::as_str), limit).unwrap();
+            let found = page(
+                Bucket::Results,
+                bucket,
+                cursor.as_ref().map(ListCursor::as_str),
+                limit,
+            )
+            .unwrap();
             assert!(found.objects.len() <= limit);
             paths.extend(found.objects.into_iter().map(|object| object.path));
             match found.next {

@@ -45,8 +45,9 @@ use super::atomic::{Fresh, blocking, sync_folder};
 use super::links::UPLOAD_LINK_TTL;
 use super::objects::{check_key_count, check_limit, timestamp, wall_clock};
 use super::{
-    Bucket, ByteStream, LinkScope, ListCursor, ListPage, LocalSigner, ObjectInfo, Operation,
-    Removal, RemoveOutcome, SMALL_OBJECT_BYTES_MAX, SignOptions, SignedUrl, Storage, StorageKey,
+    Bucket, BucketReport, ByteStream, LinkScope, ListCursor, ListPage, LocalSigner, ObjectInfo,
+    Operation, Removal, RemoveOutcome, SMALL_OBJECT_BYTES_MAX, SignOptions, SignedUrl, Storage,
+    StorageKey,
 };
 use crate::error::{Cause, Result};
 
@@ -142,7 +143,7 @@ impl fmt::Debug for LocalStorage {
 
 #[async_trait]
 impl Storage for LocalStorage {
-    async fn ensure_buckets(&self) -> Result<()> {
+    async fn ensure_buckets(&self) -> Result<Vec<BucketReport>> {
         let now = wall_clock();
         self.on_tree(Operation::EnsureBuckets, move |tree| tree.ensure(now))
             .await
@@ -232,6 +233,33 @@ impl Storage for LocalStorage {
         )
     }
 
+    async fn sign_many(
+        &self,
+        keys: &[StorageKey],
+        options: &SignOptions,
+    ) -> Result<Vec<Result<SignedUrl>>> {
+        check_key_count(keys)?;
+        let operation = Operation::SignMany;
+        let wanted = keys.to_vec();
+        let found = self
+            .on_tree(operation, move |tree| {
+                // A bucket that is not there is no answer about its objects.
+                for bucket in Bucket::ALL {
+                    tree.bucket(operation, bucket)?;
+                }
+                let look = |key: &StorageKey| open(tree, operation, key).map(|_| ());
+                Ok(wanted.iter().map(look).collect::<Vec<_>>())
+            })
+            .await?;
+        let (now, name) = (wall_clock(), options.download_name.as_ref());
+        let links = found.into_iter().zip(keys).map(|(found, key)| {
+            found?;
+            let ttl = options.ttl.as_duration();
+            self.signer.sign(key, LinkScope::Download, ttl, name, now)
+        });
+        Ok(links.collect())
+    }
+
     async fn sign_upload(&self, key: &StorageKey) -> Result<SignedUrl> {
         let wanted = key.clone();
         self.on_tree(Operation::SignUpload, move |tree| {
@@ -265,7 +293,7 @@ impl Storage for LocalStorage {
         let after = after.map(|cursor| cursor.as_str().to_owned());
         self.on_tree(operation, move |tree| {
             let folder = tree.bucket(operation, bucket)?;
-            list::page(&folder, after.as_deref(), limit).map_err(|e| operation.io(&e))
+            list::page(bucket, &folder, after.as_deref(), limit).map_err(|e| operation.io(&e))
         })
         .await
     }

@@ -20,7 +20,7 @@ use std::time::SystemTime;
 use super::files;
 use crate::error::{Cause, Code, Result};
 use crate::storage::atomic::Fresh;
-use crate::storage::{Bucket, Operation, StorageKey};
+use crate::storage::{Bucket, BucketReport, Operation, StorageKey};
 
 /// Where files lie while they are written: on the same file system as the buckets.
 pub(in crate::storage) const INCOMING_FOLDER: &str = ".incoming";
@@ -57,17 +57,24 @@ impl Tree {
     }
 
     /// Makes the folders that are missing and clears away what crashed uploads left.
-    pub(super) fn ensure(&self, now: SystemTime) -> Result<()> {
+    pub(super) fn ensure(&self, now: SystemTime) -> Result<Vec<BucketReport>> {
         let operation = Operation::EnsureBuckets;
         let incoming = self.root.join(INCOMING_FOLDER);
-        let buckets = Bucket::ALL.map(|bucket| self.root.join(bucket.name()));
-        for folder in buckets.iter().chain([&incoming]) {
-            make_folder(folder).map_err(|e| operation.io(&e))?;
+        let mut reports = Vec::with_capacity(Bucket::ALL.len());
+        for bucket in Bucket::ALL {
+            let folder = self.root.join(bucket.name());
+            reports.push(BucketReport {
+                bucket,
+                is_new: make_folder(&folder).map_err(|e| operation.io(&e))?,
+                drift: Vec::new(),
+            });
         }
+        make_folder(&incoming).map_err(|e| operation.io(&e))?;
         File::open(&self.root)
             .and_then(|root| root.sync_all())
             .and_then(|()| files::remove_stale(&incoming, now))
-            .map_err(|e| operation.io(&e))
+            .map_err(|e| operation.io(&e))?;
+        Ok(reports)
     }
 
     /// Returns a bucket's folder, which must be there.
@@ -120,16 +127,16 @@ impl Tree {
     }
 }
 
-/// Makes a private folder, or finds it there: a real one.
-pub(super) fn make_folder(folder: &Path) -> io::Result<()> {
+/// Makes a private folder, or finds it there: a real one. Tells whether it is new.
+pub(super) fn make_folder(folder: &Path) -> io::Result<bool> {
     match DirBuilder::new().mode(FOLDER_MODE).create(folder) {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
             if fs::symlink_metadata(folder)?.is_dir() {
-                Ok(())
+                Ok(false)
             } else {
                 Err(io::ErrorKind::NotADirectory.into())
             }
         }
-        outcome => outcome,
+        outcome => outcome.map(|()| true),
     }
 }

@@ -42,8 +42,8 @@ use super::atomic::write_file;
 use super::links::UPLOAD_LINK_TTL;
 use super::objects::{check_key_count, check_limit, timestamp, wall_clock};
 use super::{
-    Bucket, ByteStream, ListCursor, ListPage, ListedObject, ObjectInfo, Operation, Removal,
-    RemoveOutcome, SMALL_OBJECT_BYTES_MAX, SignOptions, SignedUrl, Storage, StorageKey,
+    Bucket, BucketReport, ByteStream, ListCursor, ListPage, ListedObject, ObjectInfo, Operation,
+    Removal, RemoveOutcome, SMALL_OBJECT_BYTES_MAX, SignOptions, SignedUrl, Storage, StorageKey,
     byte_stream,
 };
 use crate::error::{Cause, Code, Result};
@@ -187,12 +187,18 @@ impl fmt::Debug for MemoryStorage {
 
 #[async_trait]
 impl Storage for MemoryStorage {
-    async fn ensure_buckets(&self) -> Result<()> {
+    async fn ensure_buckets(&self) -> Result<Vec<BucketReport>> {
         self.run(Operation::EnsureBuckets, |state| {
-            for bucket in Bucket::ALL {
+            let make = |bucket| {
+                let is_new = !state.buckets.contains_key(&bucket);
                 state.buckets.entry(bucket).or_default();
-            }
-            Ok(())
+                BucketReport {
+                    bucket,
+                    is_new,
+                    drift: Vec::new(),
+                }
+            };
+            Ok(Bucket::ALL.map(make).into())
         })
     }
 
@@ -238,6 +244,22 @@ impl Storage for MemoryStorage {
         })
     }
 
+    async fn sign_many(
+        &self,
+        keys: &[StorageKey],
+        options: &SignOptions,
+    ) -> Result<Vec<Result<SignedUrl>>> {
+        check_key_count(keys)?;
+        self.run(Operation::SignMany, |state| {
+            let sign = |key: &StorageKey| {
+                state.bucket(Operation::SignMany, key.bucket())?;
+                let found = state.object(Operation::SignMany, key);
+                Ok(found.map(|_| link(key, options.ttl.as_duration())))
+            };
+            keys.iter().map(sign).collect()
+        })
+    }
+
     async fn sign_upload(&self, key: &StorageKey) -> Result<SignedUrl> {
         self.run(Operation::SignUpload, |state| {
             state.bucket(Operation::SignUpload, key.bucket())?;
@@ -270,10 +292,9 @@ impl Storage for MemoryStorage {
             let page: Vec<_> = rest
                 .by_ref()
                 .take(limit)
-                .map(|(path, object)| ListedObject {
-                    path: path.clone(),
-                    size: object.content.len() as u64,
-                    updated_at: object.updated_at,
+                .map(|(path, object)| {
+                    let size = object.content.len() as u64;
+                    ListedObject::new(bucket, path.clone(), size, object.updated_at)
                 })
                 .collect();
             let next = match page.last() {

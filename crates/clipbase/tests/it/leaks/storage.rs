@@ -13,13 +13,14 @@ use clipbase_testkit::run;
 
 use super::capture::{Capture, assert_clean, assert_discreet};
 
-const OPERATIONS: [Operation; 11] = [
+const OPERATIONS: [Operation; 12] = [
     Operation::EnsureBuckets,
     Operation::Upload,
     Operation::UploadStream,
     Operation::Download,
     Operation::ReadSmall,
     Operation::Sign,
+    Operation::SignMany,
     Operation::SignUpload,
     Operation::Info,
     Operation::List,
@@ -37,12 +38,13 @@ async fn call(storage: &dyn Storage, operation: Operation, folder: &Path) -> Opt
     std::fs::write(&file, "planted").unwrap();
     let options = SignOptions::default();
     let outcome = match operation {
-        Operation::EnsureBuckets => storage.ensure_buckets().await,
+        Operation::EnsureBuckets => unit(storage.ensure_buckets().await),
         Operation::Upload => storage.upload(&file, &key).await,
         Operation::UploadStream => storage.upload_stream(byte_stream("planted"), 3, &key).await,
         Operation::Download => storage.download(&key, &file).await,
         Operation::ReadSmall => unit(storage.read_small(&key).await),
         Operation::Sign => unit(storage.sign(&key, &options).await),
+        Operation::SignMany => signed(storage, &key).await,
         Operation::SignUpload => unit(storage.sign_upload(&key).await),
         Operation::Info => unit(storage.info(&key).await),
         Operation::List => unit(
@@ -58,6 +60,14 @@ async fn call(storage: &dyn Storage, operation: Operation, folder: &Path) -> Opt
         _ => removed(storage, &key).await,
     };
     outcome.err()
+}
+
+async fn signed(storage: &dyn Storage, key: &StorageKey) -> Result<()> {
+    let keys = std::slice::from_ref(key);
+    for link in storage.sign_many(keys, &SignOptions::default()).await? {
+        link?;
+    }
+    Ok(())
 }
 
 async fn removed(storage: &dyn Storage, key: &StorageKey) -> Result<()> {
@@ -110,7 +120,7 @@ async fn a_directory_that_fails_names_no_path() {
     // Before the buckets are made, while they are there, as files instead of folders, and after they went.
     for state in ["none", "made", "files", "gone"] {
         match state {
-            "made" => storage.ensure_buckets().await.unwrap(),
+            "made" => drop(storage.ensure_buckets().await.unwrap()),
             "files" => {
                 for bucket in ["sources", "results"] {
                     std::fs::remove_dir_all(root.join(bucket)).unwrap();
