@@ -40,6 +40,7 @@ mod local;
 mod memory;
 mod objects;
 mod operation;
+mod probe;
 mod signing;
 
 pub use keys::{Bucket, SourceExtension, StorageKey};
@@ -55,6 +56,7 @@ pub use objects::{
     byte_stream,
 };
 pub use operation::Operation;
+pub use probe::{LayoutSample, ProbeReport, ProbeStep, probe, sample_layout};
 pub use signing::{
     DOWNLOAD_ROUTE, LINK_TOKEN_BYTES_MAX, LinkRefusal, LinkScope, LocalSigner, UPLOAD_ROUTE,
     VerifiedLink,
