@@ -15,6 +15,7 @@ mod plan;
 mod reconcile;
 mod sources;
 mod tick;
+mod turn;
 
 use std::num::NonZeroU32;
 use std::ops::ControlFlow;
@@ -61,6 +62,8 @@ pub(crate) static STATEMENTS: &[&Statement] = &[
     &reconcile::STILL_NAMED,
     &sources::EXPIRE_SOURCES,
     &tick::DUE_WORK,
+    &turn::CONFIRM_TURN,
+    &turn::TAKE_TURN,
 ];
 
 /// Statements on Supabase's own tables, which not every database has.
