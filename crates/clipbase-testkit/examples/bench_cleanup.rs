@@ -2,6 +2,7 @@
 //! own, and tells jobs a second, storage calls and memory. `scripts/bench-storage` runs it.
 #![allow(
     clippy::disallowed_methods,
+    clippy::indexing_slicing,
     clippy::print_stderr,
     clippy::print_stdout,
     clippy::unwrap_used,
