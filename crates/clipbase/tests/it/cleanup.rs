@@ -186,8 +186,13 @@ async fn an_object_that_cannot_be_removed_is_tried_again_later() {
         let cleanup = bench.clipbase.cleanup();
         // The whole call fails, once before and once after its work; then one key among the others.
         let storage = &bench.storage;
-        storage.fail_next(Operation::Remove, Code::StorageUnavailable);
-        storage.fail_next_answer(Operation::Remove, Code::StorageUnavailable);
+        let away = Code::StorageUnavailable;
+        for _bucket in 0..2 {
+            storage.fail_next(Operation::Remove, away);
+        }
+        for _bucket in 0..2 {
+            storage.fail_next_answer(Operation::Remove, away);
+        }
         for attempts in 1..=2 {
             let drained = cleanup.drain(100).await.unwrap();
             assert_eq!((drained.removed, drained.failed), (0, 3));

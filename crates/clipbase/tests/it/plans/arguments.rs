@@ -40,9 +40,9 @@ pub(super) fn of(name: &str, count: u32) -> Vec<String> {
         "cleanup.due_work" => &["60"],
         "cleanup.announce_upload" => &["'sources/x/source.mp4'", JOB, "86400", "7200"],
         "cleanup.plan_jobs" | "cleanup.plan_sources" => {
-            &["now()", "60", "now() - interval '1 hour'", JOB, "500"]
+            &["now()", "60", "now() - interval '1 hour'", JOB]
         }
-        "cleanup.plan_objects" => &["now()", "60", "'results/5'", "500"],
+        "cleanup.plan_objects" => &["now()", "60", "'results/5'"],
         "cleanup.judge_objects" => return judge(count),
         "cleanup.named_objects" => &[JOB, "'ffffffff-ffff-ffff-ffff-ffffffffffff'", "1000"],
         "cleanup.still_named" => {
