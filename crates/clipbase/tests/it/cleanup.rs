@@ -2,7 +2,15 @@
 
 mod crashes;
 mod installation;
+mod links;
+mod plan;
+mod reconcile;
+mod scale;
+mod sources;
+mod sql_source;
+mod tick;
 mod uploads;
+mod worlds;
 
 use clipbase::cleanup::{BATCH_MAX, CleanupOptions, Report};
 use clipbase::leases::{Beat, Finish, LEASE_TTL, Lease};
