@@ -248,10 +248,10 @@ async fn the_pauses_between_attempts_double_up_to_an_hour() {
                          FROM storage_deletions";
             let rows = raw.query(sql, &[]).await.unwrap();
             assert_eq!(rows.len(), 1);
-            let (pause, least) = (rows[0].get::<_, f64>(0), f64::from(minutes));
-            let most = (least * 1.25).min(60.0);
+            let (pause, bound) = (rows[0].get::<_, f64>(0), f64::from(minutes));
+            let most = (bound * 1.25).min(60.0);
             assert!(
-                (least - 0.1..=most).contains(&pause),
+                (bound - 0.1..=most).contains(&pause),
                 "{pause} minutes after {minutes}"
             );
         }

@@ -115,7 +115,8 @@ impl MemoryStorage {
         let object = objects
             .get_mut(path)
             .ok_or_else(|| Operation::Info.missing())?;
-        object.updated_at = timestamp(wall_clock() - age);
+        let then = wall_clock().checked_sub(age);
+        object.updated_at = then.map_or(Timestamp::MIN, timestamp);
         Ok(())
     }
 

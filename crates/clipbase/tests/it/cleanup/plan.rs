@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use clipbase::cleanup::{CleanupOptions, PLAN_PAGE, UPLOAD_TTL};
 use clipbase::jobs::Actor;
+use clipbase::leases::Lease;
 use clipbase::storage::{StorageKey, UPLOAD_LINK_TTL};
 use clipbase::{JobId, JobStatus, WorkerId};
 use clipbase_testkit::builders::{claimed, new_job, new_jobs};
@@ -55,6 +56,12 @@ fn keys(bench: &Bench) -> BTreeSet<String> {
 
 /// Jobs, sources, uploads and entries of every kind; what must go and what must stay.
 async fn world(bench: &Bench) {
+    let stale = jobs_and_sources(bench).await;
+    outbox_entries(bench, &stale).await;
+}
+
+/// Returns a superseded lease of an expired job.
+async fn jobs_and_sources(bench: &Bench) -> Lease {
     let raw = bench.database.raw().await;
     let clipbase = &bench.clipbase;
     let cleanup = clipbase.cleanup();
@@ -98,6 +105,15 @@ async fn world(bench: &Bench) {
             .await
             .unwrap();
     }
+    stale
+}
+
+async fn outbox_entries(bench: &Bench, stale: &Lease) {
+    let raw = bench.database.raw().await;
+    let clipbase = &bench.clipbase;
+    let cleanup = clipbase.cleanup();
+    let alive = claimed(clipbase).await;
+    upload(bench, &alive.video_key(), "clip").await;
     // The outbox: a deleted job; an upload that lapsed, and one that has not; what a row names, what a live
     // lease writes, what nobody can read; a link that lives, of an expired job.
     let gone = finished(bench).await.job_id();

@@ -378,8 +378,8 @@ async fn the_grace_has_bounds_and_a_storage_that_is_away_ends_the_walk() {
     run(async |bench| {
         let cleanup = bench.clipbase.cleanup();
         assert!(GRACE > GRACE_MIN);
-        let second = Duration::from_secs(1);
-        for grace in [Duration::ZERO, GRACE_MIN - second, Duration::MAX] {
+        let short = GRACE_MIN.saturating_sub(Duration::from_secs(1));
+        for grace in [Duration::ZERO, short, Duration::MAX] {
             let options = ReconcileOptions {
                 grace,
                 ..ReconcileOptions::default()

@@ -164,7 +164,7 @@ impl World<'_> {
     }
 
     fn random_age(&self) -> bool {
-        self.kept.len() % 2 == 0
+        self.kept.len().is_multiple_of(2)
     }
 
     fn results(&mut self, live: Option<&Lease>, is_running: bool, is_done: bool, stale: &[Lease]) {
@@ -205,13 +205,8 @@ fn seed() -> u64 {
 }
 
 #[tokio::test]
-#[expect(
-    clippy::print_stdout,
-    reason = "a run that fails says how to repeat it"
-)]
 async fn exactly_what_has_an_owner_survives() {
     let seed = seed();
-    println!("CLIPBASE_WORLD_SEED={seed}");
     for world in 0..WORLDS {
         run(async |bench| {
             let mut world = World {
@@ -238,7 +233,7 @@ async fn exactly_what_has_an_owner_survives() {
                 let leaked: Vec<_> = left.difference(&world.kept).collect();
                 assert!(
                     lost.is_empty() && leaked.is_empty(),
-                    "lost {lost:#?}\nleaked {leaked:#?}"
+                    "CLIPBASE_WORLD_SEED={seed}: lost {lost:#?}\nleaked {leaked:#?}"
                 );
             }
             assert!(world.gone.len() > 20 && world.kept.len() > 20);

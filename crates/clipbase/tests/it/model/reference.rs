@@ -18,6 +18,10 @@ pub(super) enum Expiry {
 
 /// What the row must say, and what decides its future.
 #[derive(Clone, Debug, PartialEq)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "they are columns, and independent"
+)]
 pub(super) struct ModelJob {
     pub(super) id: JobId,
     pub(super) status: JobStatus,
