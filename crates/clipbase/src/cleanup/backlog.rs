@@ -74,7 +74,7 @@ SELECT least(count(*), 10000) AS due, min(entry.next_attempt_at) AS oldest_due_a
       FROM public.storage_deletions AS deletion
      WHERE deletion.bucket = shelf.name AND deletion.next_attempt_at <= now()
      ORDER BY deletion.next_attempt_at
-     LIMIT 10000
+     LIMIT (SELECT 10000)
   ) AS entry",
     params: &[],
     columns: &[

@@ -198,8 +198,8 @@ impl Cleanup<'_> {
         Ok(())
     }
 
-    async fn drain_shelf(&self, shelf: Shelf, limit: u32) -> Result<Batch> {
-        let taken = self.take(shelf, limit).await?;
+    async fn drain_shelf(&self, which: Shelf, limit: u32) -> Result<Batch> {
+        let taken = self.take(which, limit).await?;
         let mut batch = Batch::default();
         batch.drained.kept = taken.kept;
         batch.drained.put_off = taken.put_off;
@@ -224,10 +224,10 @@ impl Cleanup<'_> {
         Ok(batch)
     }
 
-    async fn take(&self, shelf: Shelf, limit: u32) -> Result<Taken> {
+    async fn take(&self, which: Shelf, limit: u32) -> Result<Taken> {
         let rows = self
             .database()
-            .rows(&TAKE, &[&shelf.as_str(), &i64::from(limit)])
+            .rows(&TAKE, &[&which.as_str(), &i64::from(limit)])
             .await?;
         let mut taken = Taken::default();
         for row in &rows {

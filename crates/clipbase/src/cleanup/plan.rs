@@ -22,8 +22,15 @@ use crate::jobs::row::Reader;
 use crate::status::JobStatus;
 use crate::storage::StorageKey;
 
+/// The number itself, as the statements need it: with a parameter, the planner would expect a tenth of all rows.
+macro_rules! page {
+    () => {
+        500
+    };
+}
+
 /// The most jobs, sources or entries on a page.
-pub const PLAN_PAGE: u32 = 500;
+pub const PLAN_PAGE: u32 = page!();
 
 /// A job that would be deleted, with its objects.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -97,6 +104,8 @@ SELECT job.id, job.status::text AS status, job.expires_at,
        ARRAY(SELECT object.key
                FROM (SELECT job.source_key AS key
                       WHERE job.source_key ~ ('^sources/' || job.id || '/source\\.[A-Za-z0-9]{1,16}$')
+                        AND coalesce((SELECT entry.writable_until <= $1 FROM public.storage_deletions AS entry
+                                       WHERE entry.object_key = job.source_key AND entry.writable_until IS NOT NULL), true)
                      UNION
                      SELECT named.key FROM (VALUES (job.result_video_key), (job.result_srt_key)) AS named (key)
                       WHERE named.key ~ ('^results/' || job.id || '/([1-9][0-9]{0,9}/)?clip\\.(mp4|srt)$')
@@ -104,9 +113,7 @@ SELECT job.id, job.status::text AS status, job.expires_at,
                      SELECT 'results/' || job.id || CASE WHEN lease > 1 THEN '/' || lease ELSE '' END || file
                        FROM generate_series(1, job.lease) AS lease
                       CROSS JOIN (VALUES ('/clip.mp4'), ('/clip.srt')) AS result (file)) AS object
-              WHERE coalesce((SELECT entry.writable_until <= $1 FROM public.storage_deletions AS entry
-                               WHERE entry.object_key = object.key AND entry.writable_until IS NOT NULL), true)
-                AND greatest(job.lease_expires_at,
+              WHERE greatest(job.lease_expires_at,
                              CASE WHEN job.status = 'processing'
                                   THEN job.last_heartbeat_at + interval '60 seconds' END, '-infinity') <= $1
        )::text[] AS objects
@@ -117,14 +124,14 @@ SELECT job.id, job.status::text AS status, job.expires_at,
    AND job.expires_at >= coalesce($3, '-infinity')
    AND ($3 IS NULL OR (job.expires_at, job.id) > ($3, $4))
  ORDER BY job.expires_at, job.id
- LIMIT (SELECT $5)"
+ LIMIT ",
+        page!()
     ),
     params: &[
         Type::TIMESTAMPTZ,
         Type::FLOAT8,
         Type::TIMESTAMPTZ,
         Type::UUID,
-        Type::INT8,
     ],
     columns: &[
         always("id", Type::UUID),
@@ -152,14 +159,14 @@ SELECT job.id, job.source_key, job.source_expires_at,
         expired!("$1", "$2"),
         ") IS NOT TRUE
  ORDER BY job.source_expires_at, job.id
- LIMIT (SELECT $5)"
+ LIMIT ",
+        page!()
     ),
     params: &[
         Type::TIMESTAMPTZ,
         Type::FLOAT8,
         Type::TIMESTAMPTZ,
         Type::UUID,
-        Type::INT8,
     ],
     columns: &[
         always("id", Type::UUID),
@@ -174,11 +181,8 @@ pub(super) static PLAN_OBJECTS: Statement = Statement {
     name: "cleanup.plan_objects",
     sql: concat!(
         "-- cleanup.plan_objects
-SELECT deletion.object_key, deletion.reason, deletion.attempts, deletion.last_error_code
-  FROM public.storage_deletions AS deletion
- WHERE deletion.object_key > $3 AND deletion.next_attempt_at <= $1
-   AND (deletion.writable_until IS NULL OR deletion.writable_until <= $1)
-   AND (SELECT CASE WHEN ",
+SELECT deletion.object_key, deletion.reason, deletion.attempts, deletion.last_error_code,
+       (SELECT CASE WHEN ",
         expired!("$1", "$2"),
         " THEN
                     CASE WHEN deletion.object_key IN (job.source_key, job.result_video_key, job.result_srt_key)
@@ -189,16 +193,23 @@ SELECT deletion.object_key, deletion.reason, deletion.attempts, deletion.last_er
                ELSE ",
         standing!("deletion.object_key"),
         " END
-          FROM public.jobs AS job WHERE job.id = deletion.job_id) IS NULL
- ORDER BY deletion.object_key
- LIMIT (SELECT $4)"
+          FROM public.jobs AS job WHERE job.id = deletion.job_id) IS NULL AS is_removed
+  FROM (SELECT * FROM public.storage_deletions
+         WHERE object_key > $3 AND next_attempt_at <= $1
+           AND (writable_until IS NULL OR writable_until <= $1)
+         ORDER BY object_key
+         LIMIT (SELECT ",
+        page!(),
+        ")) AS deletion
+ ORDER BY deletion.object_key"
     ),
-    params: &[Type::TIMESTAMPTZ, Type::FLOAT8, Type::TEXT, Type::INT8],
+    params: &[Type::TIMESTAMPTZ, Type::FLOAT8, Type::TEXT],
     columns: &[
         always("object_key", Type::VARCHAR),
         always("reason", Type::VARCHAR),
         always("attempts", Type::INT4),
         maybe("last_error_code", Type::VARCHAR),
+        maybe("is_removed", Type::BOOL),
     ],
 };
 
@@ -291,18 +302,17 @@ impl Cleanup<'_> {
         let ttl = self.lease_ttl().as_secs_f64();
         let rows = self
             .database()
-            .rows(
-                &PLAN_OBJECTS,
-                &[&as_of, &ttl, &after, &i64::from(PLAN_PAGE)],
-            )
+            .rows(&PLAN_OBJECTS, &[&as_of, &ttl, &after])
             .await?;
         let mut page = PlanPage::default();
         let mut last = None;
         for row in &rows {
-            let entry = read_due(&mut Reader::new(row))?;
+            let mut reader = Reader::new(row);
+            let entry = read_due(&mut reader)?;
+            let is_removed: bool = reader.take()?;
             last = Some(entry.object_key.clone());
             // A key that nobody can read fails, and stays.
-            if entry.object_key.parse::<StorageKey>().is_ok() {
+            if is_removed && entry.object_key.parse::<StorageKey>().is_ok() {
                 page.objects.push(entry);
             }
         }
@@ -322,10 +332,7 @@ impl Cleanup<'_> {
         let (time, id): (Option<Timestamp>, Option<Uuid>) =
             after.map(|(time, id)| (time, id.as_uuid())).unzip();
         self.database()
-            .rows(
-                statement,
-                &[&as_of, &ttl, &time, &id, &i64::from(PLAN_PAGE)],
-            )
+            .rows(statement, &[&as_of, &ttl, &time, &id])
             .await
     }
 }

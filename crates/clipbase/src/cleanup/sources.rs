@@ -19,8 +19,10 @@ macro_rules! source_due {
             "job.source_expires_at <= ",
             $now,
             "
-       AND job.status IN ('done', 'failed') AND job.source_deleted_at IS NULL
-       AND job.source_key ~ ('^sources/' || job.id || '/source\\.[A-Za-z0-9]{1,16}$')"
+       -- Not = 'done' or 'failed': that would open the index of states to this plan, and with it the whole table.
+       AND job.status NOT IN ('queued', 'processing') AND job.source_deleted_at IS NULL
+       -- Coalesced: of a bare match, the planner expects so few rows that it would sort them.
+       AND coalesce(job.source_key ~ ('^sources/' || job.id || '/source\\.[A-Za-z0-9]{1,16}$'), false)"
         )
     };
 }

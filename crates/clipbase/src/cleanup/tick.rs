@@ -39,19 +39,19 @@ pub(super) static DUE_WORK: Statement = Statement {
 SELECT coalesce((SELECT true FROM public.jobs AS job WHERE ",
         expired!("now()", "$1"),
         "
-                  ORDER BY job.expires_at LIMIT 1), false) AS jobs,
+                  ORDER BY job.expires_at LIMIT (SELECT 1)), false) AS jobs,
        coalesce((SELECT true FROM public.jobs AS job WHERE ",
         source_due!("now()"),
         "
-                  ORDER BY job.source_expires_at LIMIT 1), false) AS sources,
+                  ORDER BY job.source_expires_at LIMIT (SELECT 1)), false) AS sources,
        coalesce((SELECT true FROM public.job_idempotency WHERE expires_at <= now()
-                  ORDER BY expires_at LIMIT 1), false) AS requests,
+                  ORDER BY expires_at LIMIT (SELECT 1)), false) AS requests,
        coalesce((SELECT true FROM unnest(ARRAY['sources', 'results', 'other']) AS shelf (name)
                   CROSS JOIN LATERAL (
                      SELECT FROM public.storage_deletions AS deletion
                       WHERE deletion.bucket = shelf.name AND deletion.next_attempt_at <= now()
-                      ORDER BY deletion.next_attempt_at LIMIT 1) AS entry
-                  LIMIT 1), false) AS deletions"
+                      ORDER BY deletion.next_attempt_at LIMIT (SELECT 1)) AS entry
+                  LIMIT (SELECT 1)), false) AS deletions"
     ),
     params: &[Type::FLOAT8],
     columns: &[

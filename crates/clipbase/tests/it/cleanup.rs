@@ -2,7 +2,15 @@
 
 mod crashes;
 mod installation;
+mod links;
+mod plan;
+mod reconcile;
+mod scale;
+mod sources;
+mod sql_source;
+mod tick;
 mod uploads;
+mod worlds;
 
 use clipbase::cleanup::{BATCH_MAX, CleanupOptions, Report};
 use clipbase::leases::{Beat, Finish, LEASE_TTL, Lease};
@@ -186,8 +194,13 @@ async fn an_object_that_cannot_be_removed_is_tried_again_later() {
         let cleanup = bench.clipbase.cleanup();
         // The whole call fails, once before and once after its work; then one key among the others.
         let storage = &bench.storage;
-        storage.fail_next(Operation::Remove, Code::StorageUnavailable);
-        storage.fail_next_answer(Operation::Remove, Code::StorageUnavailable);
+        let away = Code::StorageUnavailable;
+        for _bucket in 0..2 {
+            storage.fail_next(Operation::Remove, away);
+        }
+        for _bucket in 0..2 {
+            storage.fail_next_answer(Operation::Remove, away);
+        }
         for attempts in 1..=2 {
             let drained = cleanup.drain(100).await.unwrap();
             assert_eq!((drained.removed, drained.failed), (0, 3));
@@ -235,10 +248,10 @@ async fn the_pauses_between_attempts_double_up_to_an_hour() {
                          FROM storage_deletions";
             let rows = raw.query(sql, &[]).await.unwrap();
             assert_eq!(rows.len(), 1);
-            let (pause, least) = (rows[0].get::<_, f64>(0), f64::from(minutes));
-            let most = (least * 1.25).min(60.0);
+            let (pause, bound) = (rows[0].get::<_, f64>(0), f64::from(minutes));
+            let most = (bound * 1.25).min(60.0);
             assert!(
-                (least - 0.1..=most).contains(&pause),
+                (bound - 0.1..=most).contains(&pause),
                 "{pause} minutes after {minutes}"
             );
         }

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
+use serde::{Serialize, Serializer};
 use uuid::Uuid;
 
 use super::ReconcileSource;
@@ -59,6 +60,12 @@ impl fmt::Debug for ReconcileCursor {
     /// Shows nothing: a server's cursor may hold a bucket's name.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("ReconcileCursor(…)")
+    }
+}
+
+impl Serialize for ReconcileCursor {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
     }
 }
 

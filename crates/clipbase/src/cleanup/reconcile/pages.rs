@@ -9,7 +9,7 @@ use crate::db::Statement;
 use crate::db::statement::maybe;
 use crate::error::{Code, Error, Result};
 use crate::jobs::row::Reader;
-use crate::storage::{Bucket, LIST_LIMIT_MAX, ListCursor, ListedObject};
+use crate::storage::{Bucket, LIST_LIMIT_MAX, ListCursor, ListedObject, StorageKey};
 
 pub(crate) static OBJECTS_TABLE: Statement = Statement {
     name: "cleanup.objects_table",
@@ -79,9 +79,9 @@ impl Cleanup<'_> {
         if is_readable != Some(true) {
             return Ok(false);
         }
-        let markers = Bucket::ALL.map(crate::storage::StorageKey::InstallationMarker);
+        let markers = Bucket::ALL.map(StorageKey::InstallationMarker);
         let buckets: Vec<&str> = Bucket::ALL.iter().map(|bucket| bucket.name()).collect();
-        let paths: Vec<String> = markers.iter().map(|marker| marker.path()).collect();
+        let paths: Vec<String> = markers.iter().map(StorageKey::path).collect();
         let rows = self.database().rows(&MARKERS, &[&buckets, &paths]).await?;
         let are_there: Option<bool> = match rows.first() {
             Some(row) => Reader::new(row).take()?,

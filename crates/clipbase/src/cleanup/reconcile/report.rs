@@ -116,18 +116,7 @@ pub struct ReconcileReport {
     /// The first missing objects.
     pub missing_objects: Vec<MissingObject>,
     /// Where to go on; `None` when all was read. Its text can be kept.
-    #[serde(serialize_with = "as_text")]
     pub next: Option<ReconcileCursor>,
-}
-
-fn as_text<S: serde::Serializer>(
-    cursor: &Option<ReconcileCursor>,
-    serializer: S,
-) -> Result<S::Ok, S::Error> {
-    match cursor {
-        Some(cursor) => serializer.collect_str(cursor),
-        None => serializer.serialize_none(),
-    }
 }
 
 impl ReconcileReport {

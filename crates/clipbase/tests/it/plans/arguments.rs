@@ -37,12 +37,11 @@ pub(super) fn of(name: &str, count: u32) -> Vec<String> {
         "cleanup.expire" | "cleanup.expired" => &["60", "1000"],
         "cleanup.forget_requests" | "cleanup.due_deletions" | "cleanup.expire_sources" => &["1000"],
         "cleanup.take_deletions" => &["'results'", "1000"],
-        "cleanup.due_work" => &["60"],
         "cleanup.announce_upload" => &["'sources/x/source.mp4'", JOB, "86400", "7200"],
         "cleanup.plan_jobs" | "cleanup.plan_sources" => {
-            &["now()", "60", "now() - interval '1 hour'", JOB, "500"]
+            &["now()", "60", "now() - interval '1 hour'", JOB]
         }
-        "cleanup.plan_objects" => &["now()", "60", "'results/5'", "500"],
+        "cleanup.plan_objects" => &["now()", "60", "'results/5'"],
         "cleanup.judge_objects" => return judge(count),
         "cleanup.named_objects" => &[JOB, "'ffffffff-ffff-ffff-ffff-ffffffffffff'", "1000"],
         "cleanup.still_named" => {
@@ -62,7 +61,7 @@ pub(super) fn of(name: &str, count: u32) -> Vec<String> {
         | "inspect.server"
         | "inspect.queues" => &[],
         "installation.adopt" => &["false", "'here'"],
-        "inspect.lost_leases" => &["60"],
+        "inspect.lost_leases" | "cleanup.due_work" => &["60"],
         "inspect.audit" => &["'00000000-0000-0000-0000-000000000000'", "1000"],
         _ => panic!("{name} has no arguments to be planned with; add them here"),
     };
