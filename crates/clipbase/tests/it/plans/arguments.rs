@@ -10,14 +10,29 @@ pub(super) fn of(name: &str, count: u32) -> Vec<String> {
     let list: &[&str] = match name {
         "jobs.create" => return create(),
         "jobs.create_many" => return create_many(count),
-        "jobs.get" | "jobs.delete" => &[JOB],
+        "jobs.get" | "jobs.outcome" | "jobs.delete" => &[JOB],
         "jobs.list_by_status" => &["'done'", "now() - interval '1 hour'", JOB, "101"],
+        "jobs.select" => &[
+            "'failed'",
+            "NULL",
+            "'00000000-0000-0000-0000-000000000000'",
+            "NULL",
+            "10000",
+            "'FFMPEG_FAILED'",
+            "1000",
+        ],
+        "jobs.move_many" => {
+            return vec![jobs(count), "'cancel'".to_owned(), "604800".to_owned()];
+        }
         "jobs.update" => return update(),
         "jobs.transition" => return transition(),
         "jobs.stats" => &["ARRAY['queued', 'processing', 'done', 'failed']", "10001"],
         "jobs.find_request" | "jobs.forget_request" => &["'scope 3'", "'key 3'"],
         "events.add" => &[JOB, "'note'", "'{}'", "10000"],
         "events.list" | "events.follow" => &[JOB, "0", "100"],
+        "events.follow_many" => {
+            return vec![jobs(count), all(count, "0", "int4"), "4".to_owned()];
+        }
         "leases.claim" => &[
             "'{}'",
             if count == 1 { "1" } else { "10" },
@@ -39,7 +54,8 @@ pub(super) fn of(name: &str, count: u32) -> Vec<String> {
         "cleanup.announce_upload" => &["'sources/x/source.mp4'", JOB, "86400"],
         "cleanup.confirm_deletions" => return vec![keys(count)],
         "cleanup.fail_deletions" => return vec![keys(count), "'STORAGE_UNAVAILABLE'".to_owned()],
-        "cleanup.backlog" | "installation.read" | "inspect.server" | "inspect.queues" => &[],
+        "cleanup.backlog" | "installation.read" | "migrate.applied" | "inspect.server"
+        | "inspect.queues" => &[],
         "installation.adopt" => &["false", "'here'"],
         "inspect.lost_leases" => &["60"],
         "inspect.audit" => &["'00000000-0000-0000-0000-000000000000'", "1000"],
@@ -95,6 +111,7 @@ fn create() -> Vec<String> {
         "'key 3'",
         "'\\x00'",
         "86400",
+        "NULL",
     ])
 }
 
@@ -115,6 +132,7 @@ fn create_many(count: u32) -> Vec<String> {
         ("NULL", "timestamptz"),
         ("NULL", "timestamptz"),
         ("NULL", "jsonb"),
+        ("NULL", "float8"),
     ] {
         list.push(all(count, value, kind));
     }
