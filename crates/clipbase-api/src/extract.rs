@@ -1,11 +1,15 @@
 //! From a request to typed values: bodies, queries, ids and headers. Whatever does not fit is refused in the
 //! envelope, with the field's name.
 
+use std::fmt;
+use std::marker::PhantomData;
+
 use axum::extract::{FromRequest, FromRequestParts, RawPathParams, Request};
 use clipbase::JobId;
 use http::request::Parts;
 use http::{HeaderMap, header};
-use serde::de::DeserializeOwned;
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{Deserialize, DeserializeOwned, Deserializer, IgnoredAny, MapAccess, Visitor};
 use uuid::Uuid;
 
 use crate::envelope::{ApiError, ApiResult, HttpCode};
@@ -48,8 +52,10 @@ fn is_json(headers: &HeaderMap) -> bool {
 }
 
 fn parse_json<T: DeserializeOwned>(body: &[u8]) -> ApiResult<T> {
+    // Whether it is JSON at all comes first; what is in it, second.
+    serde_json::from_slice::<IgnoredAny>(body).map_err(|error| not_json(&error))?;
     let mut reader = serde_json::Deserializer::from_slice(body);
-    let value = serde_path_to_error::deserialize(&mut reader).map_err(|error| {
+    let Object(value) = serde_path_to_error::deserialize(&mut reader).map_err(|error| {
         let path = error.path().to_string();
         let inner = error.into_inner();
         if inner.is_data() {
@@ -58,7 +64,6 @@ fn parse_json<T: DeserializeOwned>(body: &[u8]) -> ApiResult<T> {
             not_json(&inner)
         }
     })?;
-    reader.end().map_err(|error| not_json(&error))?;
     Ok(value)
 }
 
@@ -147,20 +152,13 @@ fn explain(whole: &str, path: &str, message: &str) -> ApiError {
         let rest = message.strip_prefix(start)?.strip_prefix(" `")?;
         Some(rest.split('`').next().unwrap_or(rest))
     };
-    let inside = |name: &str| {
-        let name: String = name
-            .chars()
-            .filter(|c| !c.is_control())
-            .take(NAME_CHARS_MAX)
-            .collect();
-        match parent {
-            // The path may end with the field itself.
-            Some(path) if path != name && !path.ends_with(&format!(".{name}")) => {
-                format!("{path}.{name}")
-            }
-            Some(path) => path.to_owned(),
-            None => name,
+    let inside = |name: &str| match parent {
+        // The path may end with the field itself.
+        Some(path) if path != name && !path.ends_with(&format!(".{name}")) => {
+            clip(&format!("{path}.{name}"))
         }
+        Some(path) => clip(path),
+        None => clip(name),
     };
     if let Some(name) = quoted("unknown field") {
         let known: Vec<&str> = message
@@ -180,11 +178,7 @@ fn explain(whole: &str, path: &str, message: &str) -> ApiError {
     if let Some(name) = quoted("duplicate field") {
         return ApiError::invalid(&inside(name), "stands twice");
     }
-    let field: String = parent
-        .unwrap_or(whole)
-        .chars()
-        .take(NAME_CHARS_MAX)
-        .collect();
+    let field = clip(parent.unwrap_or(whole));
     let words = message.split(" at line ").next().unwrap_or(message);
     let is_typed = [
         "invalid type",
@@ -200,6 +194,38 @@ fn explain(whole: &str, path: &str, message: &str) -> ApiError {
         }
         _ if is_typed => ApiError::invalid(&field, "has the wrong type"),
         _ => ApiError::invalid(&field, words),
+    }
+}
+
+/// A name that a client sent, short and on one line.
+fn clip(name: &str) -> String {
+    name.chars()
+        .filter(|c| !c.is_control())
+        .take(NAME_CHARS_MAX)
+        .collect()
+}
+
+/// A JSON object and nothing else: serde would take an array for a struct, field by field.
+#[derive(Debug)]
+pub(crate) struct Object<T>(pub(crate) T);
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(ObjectVisitor(PhantomData))
+    }
+}
+
+struct ObjectVisitor<T>(PhantomData<T>);
+
+impl<'de, T: Deserialize<'de>> Visitor<'de> for ObjectVisitor<T> {
+    type Value = Object<T>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a JSON object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Object<T>, A::Error> {
+        T::deserialize(MapAccessDeserializer::new(map)).map(Object)
     }
 }
 
@@ -243,8 +269,8 @@ mod tests {
                 r#"{"inner":{"name":"x"},"inner":{"name":"x"}}"#,
                 "inner: stands twice",
             ),
-            (r"[]", "body: must be 1 more element in sequence"),
-            (r#""canary""#, "body: must be struct Outer"),
+            (r#"[{"name":"x"},1]"#, "body: must be a JSON object"),
+            (r#""canary""#, "body: must be a JSON object"),
         ] {
             let error = parse_json::<Outer>(body.as_bytes()).unwrap_err();
             assert_eq!(error.code.as_str(), "INVALID_INPUT", "{body}");

@@ -17,7 +17,7 @@ use super::time::ClipTime;
 use super::view::{JobView, PriorityName};
 use crate::access::Principal;
 use crate::envelope::{Answer, ApiError, ApiResult};
-use crate::extract::{JsonBody, single_header};
+use crate::extract::{JsonBody, Object, single_header};
 use crate::openapi::Success;
 use crate::router::App;
 
@@ -32,7 +32,8 @@ const REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
     "start": "00:00:05", "end": 12.5, "subtitles": true
 }))]
 pub(crate) struct NewJobRequest {
-    source: SourceRequest,
+    #[schema(value_type = SourceRequest)]
+    source: Object<SourceRequest>,
     start: ClipTime,
     end: ClipTime,
     /// Whether a subtitle file is wanted beside the clip.
@@ -77,7 +78,7 @@ pub(crate) async fn create(
 ) -> ApiResult<Response> {
     let key = single_header(&headers, IDEMPOTENCY_KEY)?.map(str::to_owned);
     let range = ClipRange::from_millis(request.start.0, request.end.0)?;
-    let wanted = request.source.clone().check(&app)?;
+    let wanted = request.source.0.clone().check(&app)?;
     let draft = draft(&request, &wanted, range)?;
     let idempotency = key.map(|key| {
         let named = Idempotency::new(principal.key_id, key);

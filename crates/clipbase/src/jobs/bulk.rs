@@ -33,6 +33,26 @@ pub struct JobFilter {
     pub created_before: Option<Timestamp>,
 }
 
+impl JobFilter {
+    fn check(&self) -> Result<()> {
+        let fits = |code: &String| (1..=64).contains(&code.len()) && !code.contains('\0');
+        if !self.error_code.as_ref().is_none_or(fits) {
+            return Err(Error::invalid(
+                "error_code",
+                "must be 1 to 64 bytes without U+0000",
+            ));
+        }
+        // No job is older; and a time before Christ is none that the server takes.
+        if self
+            .created_before
+            .is_some_and(|time| time < Timestamp::UNIX_EPOCH)
+        {
+            return Err(Error::invalid("created_before", "must not lie before 1970"));
+        }
+        Ok(())
+    }
+}
+
 /// Jobs that a filter fits, oldest first.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Selection {
@@ -123,6 +143,7 @@ impl Jobs<'_> {
         if !(1..=BULK_MAX).contains(&limit) {
             return Err(Error::invalid("limit", "must be 1 to 1000"));
         }
+        filter.check()?;
         let created_at: Option<Timestamp> = after.map(|cursor| cursor.created_at);
         let id = after.map_or(Uuid::nil(), |cursor| cursor.id.as_uuid());
         let scan = i64::from(SELECT_SCAN_MAX);

@@ -51,6 +51,20 @@ async fn jobs_are_chosen_page_by_page_oldest_first() {
             let refused = jobs.select(&queued, limit, None).await.unwrap_err();
             assert!(refused.to_string().starts_with("limit:"), "{refused}");
         }
+        for code in ["", "a\0", &"x".repeat(65)] {
+            let odd = filter(JobStatus::Failed, Some(code));
+            let refused = jobs.select(&odd, 10, None).await.unwrap_err();
+            assert!(refused.to_string().starts_with("error_code:"), "{refused}");
+        }
+        let ancient = JobFilter {
+            created_before: Some("-005000-01-01T00:00:00Z".parse().unwrap()),
+            ..queued
+        };
+        let refused = jobs.select(&ancient, 10, None).await.unwrap_err();
+        assert!(
+            refused.to_string().starts_with("created_before:"),
+            "{refused}"
+        );
     })
     .await;
 }
