@@ -13,6 +13,7 @@
 )]
 
 mod adoption;
+mod bulk;
 mod claims;
 mod cleanup;
 mod connections;

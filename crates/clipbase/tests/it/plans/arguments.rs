@@ -10,14 +10,30 @@ pub(super) fn of(name: &str, count: u32) -> Vec<String> {
     let list: &[&str] = match name {
         "jobs.create" => return create(),
         "jobs.create_many" => return create_many(count),
-        "jobs.get" | "jobs.delete" => &[JOB],
+        "jobs.get" | "jobs.outcome" | "jobs.delete" => &[JOB],
         "jobs.list_by_status" => &["'done'", "now() - interval '1 hour'", JOB, "101"],
+        "jobs.select" => &[
+            "'failed'",
+            "NULL",
+            "'00000000-0000-0000-0000-000000000000'",
+            "NULL",
+            "10000",
+            "'FFMPEG_FAILED'",
+            "1000",
+        ],
+        "jobs.move_many" => {
+            let keep = || "604800".to_owned();
+            return vec![jobs(count), "'cancel'".to_owned(), keep(), keep()];
+        }
         "jobs.update" => return update(),
         "jobs.transition" => return transition(),
         "jobs.stats" => &["ARRAY['queued', 'processing', 'done', 'failed']", "10001"],
         "jobs.find_request" | "jobs.forget_request" => &["'scope 3'", "'key 3'"],
         "events.add" => &[JOB, "'note'", "'{}'", "10000"],
         "events.list" | "events.follow" => &[JOB, "0", "100"],
+        "events.follow_many" => {
+            return vec![jobs(count), all(count, "0", "int4"), "4".to_owned()];
+        }
         "leases.claim" => &[
             "'{}'",
             if count == 1 { "1" } else { "10" },
@@ -54,10 +70,12 @@ pub(super) fn of(name: &str, count: u32) -> Vec<String> {
         }
         "cleanup.confirm_deletions" => return vec![keys(count)],
         "cleanup.fail_deletions" => return vec![keys(count), "'STORAGE_UNAVAILABLE'".to_owned()],
+        "cleanup.confirm_turn" | "cleanup.take_turn" => &["3600"],
         "cleanup.backlog"
         | "cleanup.clock"
         | "cleanup.objects_table"
         | "installation.read"
+        | "migrate.applied"
         | "inspect.server"
         | "inspect.queues" => &[],
         "installation.adopt" => &["false", "'here'"],
@@ -115,6 +133,7 @@ fn create() -> Vec<String> {
         "'key 3'",
         "'\\x00'",
         "86400",
+        "NULL",
     ])
 }
 
@@ -135,6 +154,7 @@ fn create_many(count: u32) -> Vec<String> {
         ("NULL", "timestamptz"),
         ("NULL", "timestamptz"),
         ("NULL", "jsonb"),
+        ("NULL", "float8"),
     ] {
         list.push(all(count, value, kind));
     }
