@@ -19,6 +19,8 @@ interface Shape {
     type: string;
     nullability: string;
     filled: string;
+    /** The default or the generated value as the server prints it. */
+    expression?: string;
 }
 
 interface Described {
@@ -127,15 +129,13 @@ SELECT class.relname, CASE WHEN ind.indisunique THEN 'unique ' ELSE '' END || 'i
 const describeThere = async (client: ClientBase, name: string): Promise<Described> => {
     const columns = new Map<string, Shape>();
     for (const row of (await client.query(COLUMNS, [name])).rows) {
+        const isGenerated = row.is_generated === 'ALWAYS';
+        const expression: string | null = isGenerated ? row.generation_expression : row.column_default;
         columns.set(row.column_name, {
             type: row.type,
             nullability: row.is_nullable === 'NO' ? 'not null' : 'nullable',
-            filled:
-                row.is_generated === 'ALWAYS'
-                    ? `generated ${plain(row.generation_expression)}`
-                    : row.column_default === null
-                      ? 'no default'
-                      : `default ${plain(row.column_default)}`,
+            filled: expression === null ? 'no default' : `${isGenerated ? 'generated' : 'default'} ${plain(expression)}`,
+            ...(expression !== null && { expression }),
         });
     }
     const keys = new Map<string, string>();
@@ -147,7 +147,7 @@ const describeThere = async (client: ClientBase, name: string): Promise<Describe
 };
 
 /** The line that schema.ts lacks. */
-const lineFor = (name: string, { type, nullability, filled }: Shape): string => {
+const lineFor = (name: string, { type, nullability, filled, expression }: Shape): string => {
     const property = name.replace(/_([a-z])/g, (_, letter: string) => letter.toUpperCase());
     const [, length] = /^varchar\((\d+)\)$/.exec(type) ?? [];
     const base =
@@ -158,11 +158,12 @@ const lineFor = (name: string, { type, nullability, filled }: Shape): string => 
               : type === 'bigint'
                 ? `bigint('${name}', { mode: 'number' })`
                 : `${type}('${name}')`;
-    const rest = filled.startsWith('generated')
-        ? '.generatedAlwaysAs(sql`…`)'
-        : filled.startsWith('default')
-          ? `.default(sql\`${filled.slice('default '.length)}\`)`
-          : '';
+    const rest =
+        expression === undefined
+            ? ''
+            : filled.startsWith('generated')
+              ? `.generatedAlwaysAs(sql\`${expression}\`)`
+              : `.default(sql\`${expression}\`)`;
     return `${property}: ${base}${nullability === 'not null' ? '.notNull()' : ''}${rest},`;
 };
 
