@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use clipbase::cleanup::CleanupOptions;
 use clipbase::leases::{ClaimOptions, LEASE_TTL};
 use clipbase::storage::{Bucket, MemoryStorage, Operation, Storage};
 use clipbase::{Clipbase, Code, Settings, WorkerId};
@@ -29,7 +30,10 @@ async fn refuses_to_work(clipbase: &Clipbase) {
         leases.turn(&[], &options).await.err(),
         cleanup.expire(10).await.err(),
         cleanup.drain(10).await.err(),
-        cleanup.run(10, |_| ()).await.err(),
+        cleanup
+            .run(&CleanupOptions::limited(10), |_| ())
+            .await
+            .err(),
         clipbase.check_installation().await.err(),
     ];
     for error in refusals {
