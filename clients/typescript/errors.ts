@@ -35,6 +35,8 @@ export class ClipbaseRefusal extends Error {
     }
 }
 
+const isSqlstate = (value: unknown): value is Sqlstate => typeof value === 'string' && Object.hasOwn(refusals, value);
+
 /**
  * Returns the refusal behind an error of Drizzle's or the driver's, or undefined where it is something else.
  * Drizzle wraps the driver's error as its cause, and repeats the query and its parameters in its own message.
@@ -42,10 +44,11 @@ export class ClipbaseRefusal extends Error {
 export const refusalOf = (error: unknown): ClipbaseRefusal | undefined => {
     for (let at = error, depth = 0; at instanceof Error && depth < 8; at = at.cause, depth += 1) {
         if (at instanceof ClipbaseRefusal) return at;
-        const { code, hint } = at as { code?: unknown; hint?: unknown };
-        if (typeof code === 'string' && Object.hasOwn(refusals, code)) {
-            const words = typeof hint === 'string' ? hint : undefined;
-            return new ClipbaseRefusal(code as Sqlstate, at.message, words, { cause: error });
+        // Bun's driver has the SQLSTATE in errno, the others in code.
+        const { code, errno, hint } = at as { code?: unknown; errno?: unknown; hint?: unknown };
+        const sqlstate = [code, errno].find(isSqlstate);
+        if (sqlstate !== undefined) {
+            return new ClipbaseRefusal(sqlstate, at.message, typeof hint === 'string' ? hint : undefined, { cause: error });
         }
     }
     return undefined;

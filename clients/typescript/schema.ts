@@ -114,6 +114,10 @@ export const jobs = pgTable(
         priorityRank: smallint('priority_rank')
             .notNull()
             .generatedAlwaysAs(sql`CASE priority WHEN 'high' THEN 0 WHEN 'normal' THEN 1 ELSE 2 END`),
+        /** When an ended job's source may go while the job stays; null keeps it. Cleared by a retry. */
+        sourceExpiresAt: time('source_expires_at'),
+        /** Set by clipbase's clean-up: from then on a retry is refused, until another source is named. */
+        sourceDeletedAt: time('source_deleted_at'),
     },
     (t) => [
         index('idx_jobs_status_created_at').on(t.status, t.createdAt, t.id),
@@ -123,8 +127,11 @@ export const jobs = pgTable(
         index('idx_jobs_claim')
             .on(t.shard, t.priorityRank, t.runAt, t.id)
             .where(sql`status = 'queued' AND (source_key IS NOT NULL OR source_url IS NOT NULL)`),
+        index('idx_jobs_source_expires_at')
+            .on(t.sourceExpiresAt)
+            .where(sql`source_expires_at IS NOT NULL`),
     ],
-);
+).enableRLS();
 
 export type Job = typeof jobs.$inferSelect;
 export type InsertJob = typeof jobs.$inferInsert;
@@ -154,6 +161,7 @@ export type NewJob = Pick<
 export type JobPatch = Partial<Omit<NewJob, 'id' | 'sourceType'>> & {
     progress?: number;
     cancelRequestedAt?: Date;
+    sourceExpiresAt?: Date | null;
 };
 
 // Events --------------------------------------------------------------------------------------------
@@ -170,6 +178,7 @@ export interface EventSet {
     result_video_key?: string | null;
     result_srt_key?: string | null;
     cancel_requested?: boolean;
+    source_deleted?: boolean;
 }
 
 /** What the database and clipbase write into an event's `data`, beside the caller's own keys. */
@@ -233,7 +242,7 @@ export const jobEvents = pgTable(
         }).onDelete('cascade'),
         index('idx_job_events_job_id_ts').on(t.jobId, t.ts),
     ],
-);
+).enableRLS();
 
 export type JobEvent = typeof jobEvents.$inferSelect;
 
@@ -269,7 +278,7 @@ export const jobIdempotency = pgTable(
         index('idx_job_idempotency_job_id').on(t.jobId),
         index('idx_job_idempotency_expires_at').on(t.expiresAt),
     ],
-);
+).enableRLS();
 
 /**
  * Objects that no row owns any more. Filled by a trigger when a job is deleted, emptied by clipbase's clean-up.
@@ -281,15 +290,26 @@ export const storageDeletions = pgTable(
     {
         /** Bucket first, as in `storageKeys`. */
         objectKey: varchar('object_key', { length: 512 }).primaryKey(),
-        jobId: uuid('job_id').notNull(),
-        reason: varchar('reason', { length: 32 }).$type<'job_deleted' | 'upload_unused'>().notNull(),
+        /** Null for an object of no job. */
+        jobId: uuid('job_id'),
+        reason: varchar('reason', { length: 32 })
+            .$type<'job_deleted' | 'upload_unused' | 'source_expired' | 'unowned'>()
+            .notNull(),
         attempts: integer('attempts').notNull().default(0),
         lastErrorCode: varchar('last_error_code', { length: 64 }),
         nextAttemptAt: time('next_attempt_at').notNull().defaultNow(),
         createdAt: time('created_at').notNull().defaultNow(),
+        /** The end of a link with which the object can still be stored: it is not removed before. */
+        writableUntil: time('writable_until'),
+        /** Generated: sources, results or other. */
+        bucket: text('bucket')
+            .notNull()
+            .generatedAlwaysAs(
+                sql`CASE split_part(object_key, '/', 1) WHEN 'sources' THEN 'sources' WHEN 'results' THEN 'results' ELSE 'other' END`,
+            ),
     },
-    (t) => [index('idx_storage_deletions_next_attempt_at').on(t.nextAttemptAt)],
-);
+    (t) => [index('idx_storage_deletions_bucket_next_attempt_at').on(t.bucket, t.nextAttemptAt)],
+).enableRLS();
 
 /** Which installation this is. A table; a view here, so that an insert or update does not compile. */
 export const clipbaseInstallation = pgView('clipbase_installation', {
@@ -297,6 +317,7 @@ export const clipbaseInstallation = pgView('clipbase_installation', {
     id: uuid('id').notNull().defaultRandom(),
     databaseIdentity: varchar('database_identity', { length: 128 }),
     createdAt: time('created_at').notNull().defaultNow(),
+    reconcileDueAt: time('reconcile_due_at').notNull().defaultNow(),
 }).existing();
 
 /** Optional, as in the seed: a database without API keys has no such table. */
@@ -313,7 +334,7 @@ export const apiKeys = pgTable(
         revokedAt: time('revoked_at'),
     },
     (t) => [index('idx_api_keys_active').on(t.keyHash, t.revokedAt)],
-);
+).enableRLS();
 
 // Storage keys --------------------------------------------------------------------------------------
 

@@ -19,7 +19,7 @@ const structure = async (pool: pg.Pool): Promise<void> => {
         const { problems, compared } = await checkStructure(connection);
         for (const problem of problems) console.error(problem);
         if (problems.length > 0) {
-            throw new Error(`schema.ts and the migrations differ in ${problems.length} places`);
+            throw new Error(`schema.ts does not fit the database; differences: ${problems.length}`);
         }
         console.log(compared.join(' '));
     } finally {

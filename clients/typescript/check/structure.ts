@@ -26,7 +26,7 @@ interface Shape {
 interface Described {
     name: string;
     columns: Map<string, Shape>;
-    /** Indexes and keys, by name. */
+    /** Indexes, keys and whether rows are closed to whoever has no policy, by name. */
     keys: Map<string, string>;
 }
 
@@ -72,8 +72,9 @@ const describeHere = (relation: PgTable | PgView): Described => {
         const { name, selectedFields } = getViewConfig(relation);
         return { name, columns: columnsHere(Object.values(selectedFields) as Column[]), keys: new Map() };
     }
-    const { name, columns, indexes, primaryKeys, foreignKeys } = getTableConfig(relation);
+    const { name, columns, indexes, primaryKeys, foreignKeys, enableRLS } = getTableConfig(relation);
     const keys = new Map<string, string>();
+    if (enableRLS) keys.set('row-level security', 'on');
     const names = (list: unknown[]) => list.map((column) => (column as PgColumn).name).join(', ');
     for (const column of columns) {
         if (column.primary) keys.set(`${name}_pkey`, `primary key (${column.name})`);
@@ -124,7 +125,9 @@ SELECT class.relname, CASE WHEN ind.indisunique THEN 'unique ' ELSE '' END || 'i
  CROSS JOIN LATERAL (
     SELECT string_agg(pg_get_indexdef(ind.indexrelid, place, true), ', ' ORDER BY place) AS names
       FROM generate_series(1, ind.indnkeyatts) AS place) AS list
- WHERE ind.indrelid = to_regclass('public.' || $1::text) AND NOT ind.indisprimary`;
+ WHERE ind.indrelid = to_regclass('public.' || $1::text) AND NOT ind.indisprimary
+UNION ALL
+SELECT 'row-level security', 'on' FROM pg_class WHERE oid = to_regclass('public.' || $1::text) AND relrowsecurity`;
 
 const describeThere = async (client: ClientBase, name: string): Promise<Described> => {
     const columns = new Map<string, Shape>();

@@ -34,6 +34,8 @@ async fn the_optional_keys_are_compared_where_they_are() {
         for statement in seed::SCHEMA.split_inclusive(';').filter(of_keys) {
             sql.batch_execute(statement).await.unwrap();
         }
+        let closed = "ALTER TABLE api_keys ENABLE ROW LEVEL SECURITY";
+        sql.batch_execute(closed).await.unwrap();
         let compared = succeeds(&check("structure", &bench.database.url()));
         assert!(compared.contains("api_keys"), "{compared}");
     })
@@ -50,6 +52,7 @@ async fn a_difference_is_named_with_the_line_that_is_missing() {
             ALTER TABLE clipbase_installation ALTER created_at DROP NOT NULL;
             ALTER TABLE job_idempotency DROP fingerprint;
             DROP INDEX idx_job_events_job_id_ts;
+            ALTER TABLE job_events DISABLE ROW LEVEL SECURITY;
             ALTER TYPE job_status ADD VALUE 'paused'";
         let sql = bench.database.raw().await;
         for change in changes.split(';') {
@@ -67,10 +70,11 @@ async fn a_difference_is_named_with_the_line_that_is_missing() {
             "clipbase_installation.created_at is timestamp with time zone not null, default now in schema.ts, and timestamp with time zone nullable, default now in the database",
             "job_idempotency.fingerprint is in schema.ts, and not in the database",
             "job_events: idx_job_events_job_id_ts is index (job_id, ts) in schema.ts, and missing in the database",
+            "job_events: row-level security is on in schema.ts, and missing in the database",
         ] {
             assert!(said.lines().any(|said| said == line), "not said: {line}\n{said}");
         }
-        assert!(said.contains("differ in 8 places"), "{said}");
+        assert!(said.contains("differences: 9"), "{said}");
     })
     .await;
 }
