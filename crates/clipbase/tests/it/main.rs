@@ -18,6 +18,7 @@ mod claims;
 mod cleanup;
 mod connections;
 mod contract;
+mod drizzle;
 mod edges;
 mod errors_page;
 mod events;
