@@ -3,6 +3,7 @@
 use std::ops::ControlFlow;
 use std::time::Duration;
 
+use clipbase::JobStatus::{Done, Processing, Queued};
 use clipbase::cleanup::{CleanupOptions, ReconcileOptions, ReconcileReport};
 use clipbase::leases::Finish;
 use clipbase::storage::{Bucket, Storage, StorageKey};
@@ -11,6 +12,7 @@ use clipbase_testkit::builders::{claimed, new_job};
 use clipbase_testkit::{Bench, run};
 
 use super::{MARKERS, clean_up, finished, objects, outbox};
+use crate::seed::SeedClient;
 use crate::support::{exists, job, superseded, upload};
 
 pub(super) const OLD: Duration = Duration::from_secs(26 * 60 * 60);
@@ -227,6 +229,29 @@ async fn results_that_a_job_may_yet_write_are_left_alone() {
         for key in &keys {
             assert!(exists(bench, key).await);
         }
+    })
+    .await;
+}
+
+/// It has no id, and stores its clip under the seed's key whatever the lease is.
+#[tokio::test]
+async fn what_a_worker_of_the_seed_may_be_writing_is_left_alone() {
+    run(async |bench| {
+        let seed = SeedClient::on(&bench.database).await;
+        let id = seed.insert().await;
+        for status in [Processing, Queued, Processing] {
+            seed.set_status(id, status).await.unwrap();
+        }
+        let [first, second] = [1, 2].map(|lease| StorageKey::result_video(id, lease));
+        old(bench, &first).await;
+        old(bench, &second).await;
+        let found = reconcile(bench, &deleting()).await;
+        assert_eq!((found.results.owned, found.results.enqueued), (3, 0));
+        seed.set_status(id, Done).await.unwrap();
+        let found = reconcile(bench, &deleting()).await;
+        assert_eq!((found.results.owned, found.results.enqueued), (2, 1));
+        clean_up(bench).await;
+        assert!(exists(bench, &first).await && !exists(bench, &second).await);
     })
     .await;
 }
