@@ -57,8 +57,8 @@ impl Inner {
                 "allowed_mime_types": policy.types(bucket),
             }),
         );
-        let is_new = match self.http.call_raw(OPERATION, &call).await {
-            Ok(_) => true,
+        let is_new = match self.http.done(OPERATION, &call).await {
+            Ok(()) => true,
             Err(failure) if failure.meaning() == Meaning::Conflict => false,
             Err(failure) => return Err(failure),
         };
@@ -90,7 +90,7 @@ impl Inner {
         });
         let url = self.config.storage.bucket(Some(bucket));
         let call = Call::new(Method::PUT, url).with_body(body);
-        self.http.call_raw(OPERATION, &call).await.map(|_| ())
+        self.http.done(OPERATION, &call).await
     }
 
     fn drift(&self, bucket: Bucket, found: &Found) -> Vec<BucketDrift> {

@@ -80,6 +80,12 @@ impl Inner {
         let response = loop {
             match self.get(&url, 0).await {
                 Ok(response) => break response,
+                Err(failure) if failure.meaning() == Meaning::NoObject => {
+                    self.bucket_is_there(operation, key.bucket())
+                        .await
+                        .map_err(|failure| failure.of(operation))?;
+                    return Err(failure.of(operation));
+                }
                 Err(failure) => retries
                     .after(failure)
                     .await
