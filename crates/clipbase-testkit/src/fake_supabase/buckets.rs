@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::auth::Role;
 use super::dispatch::Asked;
-use super::refusal::{Failure, Handled, Refusal, json};
+use super::refusal::{Answer, Failure, Handled, Refusal, json};
 use super::store::{BucketRow, BucketSettings, instant, is_bucket_name};
 
 const BAD_LIMIT: &str = "Invalid file size format, hint: use 20GB / 20MB / 30KB / 3B";
@@ -38,11 +38,11 @@ pub(super) fn get(asked: &Asked, role: Role) -> Handled {
     Ok(json(200, &described(id, row)))
 }
 
-pub(super) fn list(asked: &Asked, role: Role) -> Handled {
+pub(super) fn list(asked: &Asked, role: Role) -> Answer {
     let store = asked.server.store();
     let rows = store.buckets.iter().filter(|_| role == Role::Service);
     let rows: Vec<_> = rows.map(|(id, row)| described(id, row)).collect();
-    Ok(json(200, &Value::Array(rows)))
+    json(200, &Value::Array(rows))
 }
 
 pub(super) async fn update(asked: &mut Asked, role: Role) -> Handled {

@@ -22,9 +22,6 @@ use super::server::Server;
 /// How much of a refused upload the server takes in before it stops reading: its stream's buffer.
 const BUFFER_BYTES: usize = 64 * 1024;
 
-/// After how long the server resets a connection on which an unread body lies.
-const UNREAD_RESET: Duration = Duration::from_secs(60);
-
 /// A connection, as its requests see it.
 pub(super) struct Connection {
     pub(super) number: u64,
@@ -45,7 +42,12 @@ impl Connection {
 
     /// Leaves a body that no handler read to the end. The body of a control request is thrown away; an upload's is
     /// taken into the buffer and no further, and the connection stays as it is, useless to the next request.
-    pub(super) fn leave(self: &Arc<Self>, mut body: Incoming, drains: bool) {
+    pub(super) fn leave(
+        self: &Arc<Self>,
+        mut body: Incoming,
+        drains: bool,
+        unread_reset: Duration,
+    ) {
         let connection = Arc::downgrade(self);
         let mut unread = self.unread.lock().unwrap_or_else(PoisonError::into_inner);
         unread.spawn(async move {
@@ -56,10 +58,12 @@ impl Connection {
                     _ => return,
                 }
             }
-            tokio::time::sleep(UNREAD_RESET).await;
+            tokio::time::sleep(unread_reset).await;
             if let Some(connection) = connection.upgrade() {
                 connection.reset();
             }
+            // Given up, the body would be drained, and the next request be found behind it.
+            std::future::pending::<()>().await;
             drop(body);
         });
     }
@@ -82,9 +86,10 @@ pub(super) async fn serve(server: Arc<Server>, stream: TcpStream, number: u64) {
     });
     let http = http1::Builder::new().serve_connection(TokioIo::new(Socket(stream)), service);
     tokio::select! {
+        biased;
+        () = connection.end.notified() => {}
         // However it ended, the client has seen it.
         _ = http => {}
-        () = connection.end.notified() => {}
     }
     server.forget(number);
 }
@@ -116,11 +121,11 @@ impl AsyncWrite for Socket {
     fn poll_write(
         self: Pin<&mut Self>,
         context: &mut Context<'_>,
-        content: &[u8],
+        bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         loop {
             ready!(self.0.poll_write_ready(context))?;
-            match self.0.try_write(content) {
+            match self.0.try_write(bytes) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 written => return Poll::Ready(written),
             }

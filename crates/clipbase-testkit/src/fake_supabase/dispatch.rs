@@ -15,7 +15,7 @@ use super::auth::Role;
 use super::connection::Connection;
 use super::faults::{Fault, shorten};
 use super::refusal::{Answer, Failure, Handled, Refusal, RefusalCode, empty};
-use super::route::{Call, Form, Route};
+use super::route::{Call, Form, Route, header};
 use super::seen::SeenRequest;
 use super::server::Server;
 use super::{buckets, download, list, remove, sign, transfer, tus, upload};
@@ -64,7 +64,6 @@ pub(super) struct RequestBody {
     incoming: Option<Incoming>,
     /// How much more is taken before the connection is cut.
     allowance: Option<u64>,
-    was_cut: bool,
 }
 
 impl RequestBody {
@@ -72,7 +71,6 @@ impl RequestBody {
     pub(super) async fn piece(&mut self) -> Result<Option<Bytes>, Failure> {
         loop {
             if self.allowance == Some(0) {
-                self.was_cut = true;
                 return Err(Failure::Broken);
             }
             let Some(incoming) = &mut self.incoming else {
@@ -165,9 +163,12 @@ async fn process(
         body: RequestBody {
             incoming: Some(incoming),
             allowance,
-            was_cut: false,
         },
     };
+    if matches!(fault, Some(Fault::Html { .. })) {
+        // A proxy takes the whole request before it looks for its server.
+        while matches!(asked.body.piece().await, Ok(Some(_))) {}
+    }
     let early = fault.as_ref().and_then(early);
     let handled = match (early, misrouted) {
         (Some(outcome), _) => outcome,
@@ -179,7 +180,11 @@ async fn process(
         },
     };
     if let Some(body) = asked.body.incoming.take() {
-        connection.leave(body, !asked.route.call.streams());
+        // A connection that ends with this request is read out, so that its end does not overtake the answer.
+        let ends =
+            header(&asked.parts, "connection").is_some_and(|it| it.eq_ignore_ascii_case("close"));
+        let drains = ends || !asked.route.call.streams();
+        connection.leave(body, drains, server.options.unread_reset);
     }
     let Outcome::Answer(answer) = handled else {
         return handled;
@@ -266,7 +271,7 @@ async fn with_role(asked: &mut Asked, role: Role) -> Handled {
         Call::DeleteOne => remove::one(asked, role),
         Call::CreateBucket => buckets::create(asked, role).await,
         Call::GetBucket => buckets::get(asked, role),
-        Call::ListBuckets => buckets::list(asked, role),
+        Call::ListBuckets => Ok(buckets::list(asked, role)),
         Call::UpdateBucket => buckets::update(asked, role).await,
         Call::EmptyBucket => buckets::empty(asked, role),
         Call::DeleteBucket => buckets::delete(asked, role),

@@ -238,12 +238,14 @@ enum When {
     Every(u64),
 }
 
+type Filter = Arc<dyn Fn(&SeenRequest) -> bool + Send + Sync>;
+
 /// An order for a fault. Rules are asked in the order in which they were given, and the first that takes a request
 /// has it; so several rules for the next request take one each.
 #[derive(Clone)]
 pub struct Rule {
     call: Option<Call>,
-    filter: Option<Arc<dyn Fn(&SeenRequest) -> bool + Send + Sync>>,
+    filter: Option<Filter>,
     when: When,
     seen: u64,
     fault: Fault,
@@ -330,7 +332,7 @@ impl Rule {
                 *left -= u64::from(takes);
                 takes
             }
-            When::Every(n) => is_free && self.seen % *n == 0,
+            When::Every(n) => is_free && self.seen.is_multiple_of(*n),
         };
         takes.then(|| self.fault.clone())
     }

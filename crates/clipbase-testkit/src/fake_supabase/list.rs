@@ -4,6 +4,7 @@ use std::cmp::Ordering;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::auth::Role;
@@ -73,8 +74,8 @@ pub(super) async fn recursive(asked: &mut Asked, role: Role) -> Handled {
         .min(PAGE_MAX);
     let with_folders = document.get("with_delimiter").and_then(Value::as_bool) == Some(true);
     let cursor = text(&document, "cursor").filter(|cursor| !cursor.is_empty());
-    let (after, order) = match cursor.map(read_cursor).transpose()? {
-        Some((after, order)) => (Some(after), order),
+    let (after, order) = match cursor {
+        Some(cursor) => read_cursor(cursor).map(|(after, order)| (Some(after), order))?,
         None => (None, Order::read(&document)?),
     };
     let store = asked.server.store();
@@ -89,13 +90,15 @@ pub(super) async fn recursive(asked: &mut Asked, role: Role) -> Handled {
         ));
     };
     let page = if order == Order::default() && !with_folders {
-        let rows = bucket.named(prefix, after.as_deref()).take(limit + 1);
+        let rows = bucket
+            .named(prefix, after.as_ref().map(|after| after.name.as_str()))
+            .take(limit + 1);
         rows.map(|(name, row)| (name.to_owned(), Some(row)))
             .collect()
     } else {
         let mut entries = entries(bucket, prefix, with_folders);
         order.sort(&mut entries);
-        let place = after.and_then(|after| order.place_after(&entries, &after, bucket));
+        let place = after.map(|after| order.place_after(&entries, &after));
         entries
             .into_iter()
             .skip(place.unwrap_or_default())
@@ -112,7 +115,7 @@ pub(super) async fn recursive(asked: &mut Asked, role: Role) -> Handled {
     }
     let mut answer = json!({ "hasNext": has_next, "folders": folders, "objects": objects });
     let last = page.get(limit.saturating_sub(1)).filter(|_| has_next);
-    if let (Some((last, _)), Some(fields)) = (last, answer.as_object_mut()) {
+    if let (Some(last), Some(fields)) = (last, answer.as_object_mut()) {
         fields.insert("nextCursor".to_owned(), order.cursor(last).into());
     }
     Ok(json(200, &answer))
@@ -180,16 +183,18 @@ impl Order {
         })
     }
 
-    fn compare(self, one: &Entry<'_>, other: &Entry<'_>) -> Ordering {
-        let key = |entry: &Entry<'_>| {
-            let row = entry.1?;
-            match self.column {
-                Column::Name => None,
-                Column::UpdatedAt => Some(row.updated_at),
-                Column::CreatedAt => Some(row.created_at),
-            }
-        };
-        let order = key(one).cmp(&key(other)).then_with(|| one.0.cmp(&other.0));
+    /// What an entry is sorted by, before its name.
+    fn key(self, entry: &Entry<'_>) -> Option<Timestamp> {
+        let row = entry.1?;
+        match self.column {
+            Column::Name => None,
+            Column::UpdatedAt => Some(row.updated_at),
+            Column::CreatedAt => Some(row.created_at),
+        }
+    }
+
+    fn compare(self, one: &Entry<'_>, other: (Option<Timestamp>, &str)) -> Ordering {
+        let order = (self.key(one), one.0.as_str()).cmp(&other);
         if self.descends {
             order.reverse()
         } else {
@@ -198,26 +203,29 @@ impl Order {
     }
 
     fn sort(self, entries: &mut [Entry<'_>]) {
-        entries.sort_by(|one, other| self.compare(one, other));
+        entries.sort_by(|one, other| self.compare(one, (self.key(other), &other.0)));
     }
 
-    /// How many of the sorted entries come up to `after`, which may be gone.
-    fn place_after(self, entries: &[Entry<'_>], after: &str, bucket: &BucketRow) -> Option<usize> {
-        if self.column != Column::Name {
-            return entries
-                .iter()
-                .position(|(name, _)| name == after)
-                .map(|place| place + 1);
-        }
-        let after: Entry<'_> = (after.to_owned(), bucket.objects.get(after));
-        Some(entries.partition_point(|entry| self.compare(entry, &after) != Ordering::Greater))
+    /// How many of the sorted entries come up to where the page before ended; the entry there may be gone.
+    fn place_after(self, entries: &[Entry<'_>], after: &Position) -> usize {
+        let after = (after.key, after.name.as_str());
+        entries.partition_point(|entry| self.compare(entry, after) != Ordering::Greater)
     }
 
-    fn cursor(self, last: &str) -> String {
+    fn cursor(self, last: &Entry<'_>) -> String {
         let order = if self.descends { "desc" } else { "asc" };
-        let column = self.column.name();
-        STANDARD.encode(format!("l:{last}\no:{order}\nc:{column}"))
+        let mut cursor = format!("l:{}\no:{order}\nc:{}", last.0, self.column.name());
+        if let Some(key) = self.key(last) {
+            cursor.push_str(&format!("\na:{key}"));
+        }
+        STANDARD.encode(cursor)
     }
+}
+
+/// Where a page ended.
+struct Position {
+    name: String,
+    key: Option<Timestamp>,
 }
 
 impl Column {
@@ -239,18 +247,19 @@ impl Column {
     }
 }
 
-fn read_cursor(cursor: &str) -> Result<(String, Order), Failure> {
+fn read_cursor(cursor: &str) -> Result<(Position, Order), Failure> {
     let decoded = STANDARD
         .decode(cursor)
         .ok()
         .and_then(|text| String::from_utf8(text).ok());
-    let mut after = None;
+    let (mut name, mut key) = (None, None);
     let mut order = Order::default();
     for line in decoded.as_deref().unwrap_or_default().lines() {
         match line.split_once(':') {
-            Some(("l", name)) => after = Some(name.to_owned()),
+            Some(("l", last)) => name = Some(last.to_owned()),
             Some(("o", direction)) => order.descends = direction == "desc",
             Some(("c", column)) => order.column = Column::named(column).unwrap_or_default(),
+            Some(("a", time)) => key = time.parse().ok(),
             _ => {}
         }
     }
@@ -258,7 +267,8 @@ fn read_cursor(cursor: &str) -> Result<(String, Order), Failure> {
         let message = "Invalid Parameter continuation token";
         Refusal::new(400, "InvalidParameter", "InvalidParameter", message)
     };
-    Ok((after.ok_or_else(refusal)?, order))
+    let name = name.ok_or_else(refusal)?;
+    Ok((Position { name, key }, order))
 }
 
 /// Reads a number that may be missing.

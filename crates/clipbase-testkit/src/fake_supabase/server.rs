@@ -90,6 +90,11 @@ impl Server {
         lock(&self.connections).remove(&number);
     }
 
+    /// How many connections are open.
+    pub(super) fn open(&self) -> usize {
+        lock(&self.connections).len()
+    }
+
     /// Resets every connection that is open.
     pub(super) fn reset_all(&self) {
         let open: Vec<_> = lock(&self.connections).values().cloned().collect();

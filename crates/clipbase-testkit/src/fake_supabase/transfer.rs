@@ -99,6 +99,9 @@ pub(super) async fn rename(asked: &mut Asked, role: Role) -> Handled {
     if ends.is_taken(&store)? {
         return Err(Refusal::duplicate("ResourceAlreadyExists").into());
     }
+    if matches!(source.content, Stored::Gone) {
+        return Err(ghost(asked.server.options.ghosts).into());
+    }
     source.updated_at = now;
     if let Some(bucket) = store.buckets.get_mut(&ends.to_bucket) {
         bucket.objects.insert(ends.to.into(), source);

@@ -31,7 +31,7 @@ pub(super) struct Metadata {
     pub(super) object: String,
     content_type: Option<String>,
     cache_control: Option<String>,
-    user_metadata: Option<String>,
+    custom: Option<String>,
 }
 
 impl Metadata {
@@ -46,7 +46,7 @@ impl Metadata {
                 "objectName" => metadata.object = value,
                 "contentType" => metadata.content_type = Some(value),
                 "cacheControl" => metadata.cache_control = Some(value),
-                "metadata" => metadata.user_metadata = Some(value),
+                "metadata" => metadata.custom = Some(value),
                 _ => {}
             }
         }
@@ -62,7 +62,7 @@ impl Metadata {
             mime: self.mime().to_owned(),
             cache_control: seconds.map_or("no-cache".to_owned(), |s| format!("max-age={s}")),
             user_metadata: self
-                .user_metadata
+                .custom
                 .as_ref()
                 .and_then(|text| serde_json::from_str(text).ok()),
         }
