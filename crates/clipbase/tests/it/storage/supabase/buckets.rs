@@ -108,7 +108,7 @@ async fn what_is_not_configured_is_no_drift_but_public_always_is() {
 async fn a_bucket_that_another_process_makes_meanwhile_is_a_success() {
     let server = FakeSupabase::start().await;
     let storages: Vec<_> = (0..4).map(|_| storage(&server)).collect();
-    let made = futures_util::future::join_all(storages.iter().map(|s| s.ensure_buckets())).await;
+    let made = futures_util::future::join_all(storages.iter().map(Storage::ensure_buckets)).await;
     let new = made
         .into_iter()
         .flat_map(|reports| reports.unwrap())

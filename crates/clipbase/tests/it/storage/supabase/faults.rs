@@ -76,7 +76,7 @@ impl Field {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("file.mp4"), "12345678").unwrap();
         Self {
-            bench: Bench::with(impatient_enough).await,
+            bench: Bench::new().await,
             folder,
         }
     }
@@ -93,13 +93,6 @@ impl Field {
         self.bench.server.clear_faults();
         (outcome, self.bench.server.calls(call) - before)
     }
-}
-
-/// No fault of these tests stalls, unless it says so.
-fn impatient_enough(
-    config: clipbase::storage::SupabaseConfig,
-) -> clipbase::storage::SupabaseConfig {
-    config
 }
 
 fn passing() -> Vec<Fault> {
@@ -291,6 +284,34 @@ async fn a_key_that_is_refused_or_powerless_never_makes_objects_look_gone() {
         assert_ne!(error.code(), Code::StorageNotFound, "{operation:?}");
     }
     assert!(server.object("results", &key.path()).is_some());
+}
+
+#[tokio::test]
+async fn a_server_without_tls_is_no_storage_for_https() {
+    let bench = Bench::new().await;
+    let address = bench.server.url().replace("http://", "https://");
+    let config = clipbase::storage::SupabaseConfig::from_storage_url(&address, "k").unwrap();
+    let storage = open(config);
+    let before = bench.server.connections();
+    let refused = storage.info(&video()).await.unwrap_err();
+    assert_eq!(refused.code(), Code::StorageUnavailable, "{refused:?}");
+    assert!(format!("{refused:?}").contains("tls"), "{refused:?}");
+    assert_eq!(bench.server.connections() - before, 1);
+}
+
+#[tokio::test]
+async fn a_root_certificate_that_cannot_be_read_is_a_wrong_setting() {
+    let folder = tempfile::Builder::new().prefix("canary").tempdir().unwrap();
+    let empty = folder.path().join("empty.pem");
+    std::fs::write(&empty, "").unwrap();
+    for file in [folder.path().join("absent.pem"), empty] {
+        let config = clipbase::storage::SupabaseConfig::from_storage_url("https://host", "k")
+            .unwrap()
+            .with_root_certificate(file);
+        let refused = clipbase::storage::SupabaseStorage::new(config).unwrap_err();
+        assert_eq!(refused.code(), Code::ConfigInvalid);
+        assert!(!format!("{refused:?}").contains("canary"), "{refused:?}");
+    }
 }
 
 #[tokio::test]

@@ -1,12 +1,14 @@
 //! Resumable uploads: cut, lost, resumed by the same call and by another process.
 
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use clipbase::storage::{RetryPolicy, Storage, StorageKey, SupabaseConfig, byte_stream};
 use clipbase::{Code, JobId};
 use clipbase_testkit::fake_supabase::{
-    BucketSettings, Call, FakeOptions, FakeSupabase, Fault, Rule,
+    BucketSettings, Call, FakeOptions, FakeSupabase, Fault, Moment, Rule,
 };
 
 use super::{Bench, config, file_of, noise, open, video};
@@ -25,7 +27,7 @@ async fn five_cuts_cost_five_questions_and_no_content() {
     let bench = Bench::new().await;
     let content = noise(LENGTH);
     let (_folder, path) = file_of(&content);
-    for after in [1, MIB, 2 * MIB + 1, 0, 3 * MIB] {
+    for after in [1, MIB, 2 * MIB + 1, 0, MIB] {
         bench.server.fail(Rule::next(Call::TusPatch, cut(after)));
     }
     let key = video();
@@ -71,6 +73,32 @@ async fn a_lost_answer_to_the_last_piece_is_looked_up_and_not_sent_again() {
         .fail(Rule::nth(Call::TusPatch, 2, Fault::LoseAnswer));
     bench.storage.upload(&path, &key).await.unwrap();
     assert_eq!(bench.server.calls(Call::TusPatch), 2);
+    assert_eq!(bench.content(&key), Some(content));
+}
+
+#[tokio::test]
+async fn bytes_that_arrived_without_becoming_an_object_are_sent_anew() {
+    let bench = Arc::new(Bench::new().await);
+    let content = noise(7 * MIB);
+    let (_folder, path) = file_of(&content);
+    let (patches, weak) = (AtomicUsize::new(0), Arc::downgrade(&bench));
+    bench.server.on_request(move |request, moment| {
+        let due = request.call == Call::TusPatch
+            && moment == Moment::Processed
+            && patches.fetch_add(1, Ordering::SeqCst) == 1;
+        if let (true, Some(bench)) = (due, weak.upgrade()) {
+            // As when the server's last step, after the bytes, came to nothing.
+            bench.server.remove_bucket("results");
+            bench
+                .server
+                .set_bucket("results", BucketSettings::default());
+        }
+    });
+    let lost = Rule::nth(Call::TusPatch, 2, Fault::LoseAnswer);
+    bench.server.fail(lost);
+    let key = video();
+    bench.storage.upload(&path, &key).await.unwrap();
+    assert_eq!(bench.server.calls(Call::TusCreate), 2);
     assert_eq!(bench.content(&key), Some(content));
 }
 
