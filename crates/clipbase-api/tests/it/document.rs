@@ -137,9 +137,7 @@ async fn the_document_is_openapi_3_1_in_shape() {
                     "{place} {status}"
                 );
             }
-            for status in ["500"] {
-                assert!(responses.contains_key(status), "{place} {status}");
-            }
+            assert!(responses.contains_key("500"), "{place}");
         }
         check_references(&document, &document);
     })

@@ -103,7 +103,7 @@ async fn a_body_has_to_be_json_of_a_bounded_size() {
 async fn a_body_that_does_not_come_is_not_waited_for() {
     run(async |bench| {
         let web = web_with(bench, |options| {
-            options.idle_timeout = Duration::from_millis(100)
+            options.idle_timeout = Duration::from_millis(100);
         });
         let never = futures_util::stream::pending::<Result<String, std::io::Error>>();
         let request = Request::post("/v1/uploads")
@@ -120,7 +120,7 @@ async fn a_request_that_takes_too_long_is_answered() {
     run(async |bench| {
         let id = queued(&bench.clipbase).await;
         let web = web_with(bench, |options| {
-            options.request_timeout = Duration::from_millis(100)
+            options.request_timeout = Duration::from_millis(100);
         });
         let mut raw = bench.database.raw().await;
         let lock = raw.transaction().await.unwrap();

@@ -116,7 +116,7 @@ async fn a_check_that_hangs_is_given_up() {
             .await
             .unwrap();
         let web = web_with(bench, |options| {
-            options.request_timeout = Duration::from_secs(600)
+            options.request_timeout = Duration::from_secs(600);
         });
         let reply = get(&web, "/readyz").await;
         let all = verdicts(&reply.json());

@@ -294,9 +294,10 @@ async fn an_upload_that_is_wrongly_sent_stores_nothing() {
         let streamed = |pieces: Vec<Result<&'static str, std::io::Error>>, hangs: bool| {
             use futures_util::StreamExt as _;
             let pieces = futures_util::stream::iter(pieces);
-            let body = match hangs {
-                true => Body::from_stream(pieces.chain(futures_util::stream::pending())),
-                false => Body::from_stream(pieces),
+            let body = if hangs {
+                Body::from_stream(pieces.chain(futures_util::stream::pending()))
+            } else {
+                Body::from_stream(pieces)
             };
             Request::put(&link)
                 .header("content-length", 4)

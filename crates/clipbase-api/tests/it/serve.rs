@@ -72,7 +72,7 @@ impl Wire {
     }
 
     /// Reads until the server closes, and returns all that came.
-    async fn to_the_end(&mut self) -> String {
+    async fn hear_out(&mut self) -> String {
         let mut text = Vec::new();
         let read = tokio::time::timeout(PATIENCE, self.0.read_to_end(&mut text)).await;
         read.expect("the connection ends").unwrap();
@@ -108,7 +108,7 @@ async fn requests_follow_each_other_on_one_connection() {
         }
         served.stop().await;
         // A connection that is idle does not hold the end up.
-        assert_eq!(wire.to_the_end().await, "");
+        assert_eq!(wire.hear_out().await, "");
     })
     .await;
 }
@@ -122,7 +122,7 @@ async fn a_client_that_never_ends_its_headers_is_let_go() {
         .await;
         let mut wire = Wire::to(&served).await;
         wire.send("GET /healthz HTTP/1.1\r\nHost: 127").await;
-        let told = wire.to_the_end().await;
+        let told = wire.hear_out().await;
         assert!(
             told.is_empty() || told.starts_with("HTTP/1.1 408"),
             "{told}"
@@ -224,11 +224,11 @@ async fn a_shutdown_ends_streams_and_waits_for_what_runs() {
         .await;
         let stopping = tokio::spawn(served.stop());
         // The stream ends in good order, without an end of its job.
-        let rest = stream.to_the_end().await;
+        let rest = stream.hear_out().await;
         assert!(rest.ends_with("0\r\n\r\n") && !rest.contains("event: end"), "{rest:?}");
         assert!(!stopping.is_finished());
         lock.rollback().await.unwrap();
-        let answer = running.to_the_end().await;
+        let answer = running.hear_out().await;
         assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
         stopping.await.unwrap();
         assert!(clipbase.leases().finish(Finish::new(&lease)).await.is_ok());

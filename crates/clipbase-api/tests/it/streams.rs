@@ -58,7 +58,7 @@ impl Ear {
         }
     }
 
-    async fn to_the_end(&mut self) -> Vec<Said> {
+    async fn hear_out(&mut self) -> Vec<Said> {
         let mut all = Vec::new();
         while let Some(said) = self.listen().await {
             all.push(said);
@@ -147,7 +147,7 @@ async fn a_stream_tells_everything_once_and_ends_with_its_job() {
         clipbase.leases().log(&lease, "note", None).await.unwrap();
         assert_eq!(ear.listen().await, Some(event(3, "note")));
         clipbase.leases().finish(Finish::new(&lease)).await.unwrap();
-        let rest = ear.to_the_end().await;
+        let rest = ear.hear_out().await;
         assert_eq!(
             rest,
             [event(4, "finished"), progress("done", 100), end("done")]
@@ -164,7 +164,7 @@ async fn a_stream_resumes_after_the_last_event_that_was_seen() {
         for resume in 0..3 {
             let all = open(&web, stream_request(id, Some(resume)))
                 .await
-                .to_the_end()
+                .hear_out()
                 .await;
             let mut expected: Vec<Said> = [
                 event(1, "created"),
@@ -214,7 +214,7 @@ async fn a_long_log_is_told_whole_to_whoever_comes_whenever() {
         raw.execute(sql, &[&id.as_uuid()]).await.unwrap();
         clipbase.leases().finish(Finish::new(&lease)).await.unwrap();
         for (mut ear, from) in [(early, 2), (late, 1), (later, 151)] {
-            let all = ear.to_the_end().await;
+            let all = ear.hear_out().await;
             let seqs: Vec<i32> = all
                 .iter()
                 .filter_map(|said| match said {
@@ -254,7 +254,7 @@ async fn a_slow_client_misses_nothing() {
             assert_eq!(quick.listen().await, Some(event(seq, "note")));
         }
         clipbase.leases().finish(Finish::new(&lease)).await.unwrap();
-        let all = slow.to_the_end().await;
+        let all = slow.hear_out().await;
         let expected: Vec<Said> = (4..40)
             .map(|seq| event(seq, "note"))
             .chain([event(40, "finished"), progress("done", 100), end("done")])
@@ -272,7 +272,7 @@ async fn a_deleted_job_ends_its_streams() {
         let mut ear = open(&web, stream_request(id, None)).await;
         assert_eq!(ear.listen().await, Some(event(1, "created")));
         bench.clipbase.jobs().delete(id).await.unwrap();
-        let rest = ear.to_the_end().await;
+        let rest = ear.hear_out().await;
         assert_eq!(rest.last(), Some(&Said::End(json!({"status": null}))));
     })
     .await;
@@ -327,17 +327,17 @@ async fn a_stream_says_that_it_lives_and_ends_when_its_time_is_up() {
     run(async |bench| {
         let id = queued(&bench.clipbase).await;
         let lively = web_with(bench, |options| {
-            options.keep_alive = Duration::from_millis(100)
+            options.keep_alive = Duration::from_millis(100);
         });
         let mut ear = open(&lively, stream_request(id, Some(1))).await;
         assert_eq!(ear.hear().await, Some(progress("queued", 0)));
         assert_eq!(ear.hear().await, Some(Said::Comment));
         let short = web_with(bench, |options| {
-            options.stream_time_max = Duration::from_millis(100)
+            options.stream_time_max = Duration::from_millis(100);
         });
         let all = open(&short, stream_request(id, None))
             .await
-            .to_the_end()
+            .hear_out()
             .await;
         // Without an end of the job: the client comes back.
         assert_eq!(all, [event(1, "created"), progress("queued", 0)]);
