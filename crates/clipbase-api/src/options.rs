@@ -200,7 +200,7 @@ mod tests {
         let cases: [(&str, Spoil); 12] = [
             ("request_timeout", |o| o.request_timeout = Duration::ZERO),
             ("copy_timeout", |o| {
-                o.copy_timeout = Duration::from_secs(601)
+                o.copy_timeout = Duration::from_secs(601);
             }),
             ("idle_timeout", |o| o.idle_timeout = Duration::MAX),
             ("stream_time_max", |o| o.stream_time_max = Duration::MAX),
@@ -211,10 +211,10 @@ mod tests {
             ("streams_max", |o| o.streams_max = 0),
             ("connections_max", |o| o.connections_max = 1 << 20),
             ("cors_origins", |o| {
-                o.cors_origins = vec!["https://a.example/".into()]
+                o.cors_origins = vec!["https://a.example/".into()];
             }),
             ("youtube_hosts", |o| {
-                o.youtube_hosts = vec!["YouTube.com".into()]
+                o.youtube_hosts = vec!["YouTube.com".into()];
             }),
         ];
         for (field, spoil) in cases {

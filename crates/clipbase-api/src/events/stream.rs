@@ -164,7 +164,9 @@ impl Live {
             }
         }
         let (status, progress) = (followed.status, followed.progress);
-        if self.shown != Some((status, progress)) {
+        // The state is of now; while older events are still to come it would run ahead of them.
+        let is_behind = self.last < self.until || (status.is_terminal() && !followed.is_end);
+        if !is_behind && self.shown != Some((status, progress)) {
             self.shown = Some((status, progress));
             let progress = Progress {
                 status: status.into(),
