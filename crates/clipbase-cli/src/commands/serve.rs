@@ -66,7 +66,10 @@ impl Serve {
         // First, so that a port that is taken is told at once.
         let listener = bind(self.listen).await?;
         let address = listener.local_addr().unwrap_or(self.listen);
-        let url = self.public_url.clone().unwrap_or(format!("http://{address}"));
+        let url = self
+            .public_url
+            .clone()
+            .unwrap_or(format!("http://{address}"));
         let context = Context::connect_with(global, environment, &url).await?;
         if self.dev {
             context.prepare().await?;
@@ -91,7 +94,7 @@ impl Serve {
         shutdown.cancel();
         if let Some(worker) = worker {
             match worker.await {
-                Ok(outcome) => drop(outcome?),
+                Ok(outcome) => outcome?,
                 Err(_) => return Err(Failure::new("WORKER_FAILED", "the worker ended early")),
             }
         }
@@ -99,7 +102,11 @@ impl Serve {
     }
 
     fn options(&self, context: &Context, metrics: MetricsText) -> ApiOptions {
-        let youtube = if self.youtube { &YOUTUBE_HOSTS[..] } else { &[] };
+        let youtube = if self.youtube {
+            &YOUTUBE_HOSTS[..]
+        } else {
+            &[]
+        };
         ApiOptions {
             allow_anonymous: self.allow_anonymous,
             local_storage: context.local.clone(),
@@ -123,7 +130,7 @@ fn start_worker(
     context: &Context,
     environment: &Environment,
     shutdown: &CancellationToken,
-) -> Result<tokio::task::JoinHandle<clipbase::Result<clipbase_worker::Summary>>, Failure> {
+) -> Result<tokio::task::JoinHandle<clipbase::Result<()>>, Failure> {
     let ffmpeg = find_ffmpeg(environment)?;
     let worker = Worker::start(
         context.clipbase.clone(),
@@ -131,7 +138,9 @@ fn start_worker(
         context.worker_options(),
     )?;
     let shutdown = shutdown.clone();
-    Ok(tokio::spawn(async move { worker.run(&shutdown).await }))
+    Ok(tokio::spawn(async move {
+        worker.run(&shutdown).await.map(drop)
+    }))
 }
 
 /// Collects this process's metrics; `/metrics` shows them.
@@ -150,8 +159,11 @@ fn install_metrics() -> Result<MetricsText, Failure> {
 /// Keeps the gauges of the queue and the outbox fresh.
 async fn sample(clipbase: clipbase::Clipbase, shutdown: CancellationToken) {
     while !shutdown.is_cancelled() {
-        if let Err(error) = clipbase.inspect().gauge().await {
-            tracing::warn!(code = error.code().as_str(), "the gauges cannot be read yet");
+        if let Err(error) = clipbase.sample_gauges().await {
+            tracing::warn!(
+                code = error.code().as_str(),
+                "the gauges cannot be read yet"
+            );
         }
         tokio::select! {
             () = tokio::time::sleep(SAMPLE_PERIOD) => {}
