@@ -17,6 +17,7 @@ mod claims;
 mod cleanup;
 mod connections;
 mod contract;
+mod crash_points;
 mod edges;
 mod errors_page;
 mod events;
