@@ -29,7 +29,7 @@ pub mod status;
 pub mod storage;
 pub mod transitions;
 
-pub use clipbase::{Backoff, Clipbase, Retention, Settings};
+pub use clipbase::{Backoff, Clipbase, RETENTION_MAX, Retention, Settings};
 pub use db::{DatabaseConfig, DatabaseMode};
 pub use error::{Cause, Code, Error, Result, ServiceResult};
 pub use ids::{EventId, InstallationId, JobId, WorkerId};

@@ -52,6 +52,8 @@ pub const CORE: &[Migration] = migrations! { "core":
     "20261123000700" "job_triggers",
     "20261123000800" "event_triggers",
     "20261123000900" "access",
+    "20261123001000" "outbox_by_bucket",
+    "20261123001100" "source_expiry",
 };
 
 impl Migration {

@@ -3,7 +3,7 @@
 use std::io::IsTerminal;
 
 use clap::Args;
-use clipbase::cleanup::{BATCH_MAX, DueDeletion, Expired};
+use clipbase::cleanup::{BATCH_MAX, CleanupOptions, DueDeletion, Expired};
 use indicatif::{ProgressBar, ProgressDrawTarget};
 use serde::Serialize;
 
@@ -67,7 +67,7 @@ impl Cleanup {
         }
         let bar = spinner(output);
         let report = cleanup
-            .run(self.limit, |report| {
+            .run(&CleanupOptions::limited(self.limit), |report| {
                 let (jobs, objects) = (report.jobs_deleted, report.objects_removed);
                 bar.set_message(format!("{jobs} jobs deleted, {objects} objects removed"));
                 bar.tick();

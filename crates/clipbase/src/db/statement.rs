@@ -69,6 +69,11 @@ pub fn all() -> impl Iterator<Item = &'static Statement> {
     .copied()
 }
 
+/// Statements on tables that not every database has: Supabase's own. Not part of what a schema must fit.
+pub fn optional() -> impl Iterator<Item = &'static Statement> {
+    crate::cleanup::OPTIONAL_STATEMENTS.iter().copied()
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::HashSet;
@@ -78,7 +83,7 @@ mod tests {
     #[test]
     fn names_are_unique_and_stand_on_the_first_line() {
         let mut names = HashSet::new();
-        for statement in all() {
+        for statement in all().chain(optional()) {
             assert!(
                 names.insert(statement.name),
                 "{} stands twice",

@@ -123,6 +123,7 @@ pub struct Job {
     pub started_at: Option<Timestamp>,
     pub finished_at: Option<Timestamp>,
     pub expires_at: Option<Timestamp>,
+    pub source_deleted_at: Option<Timestamp>,
     pub event_seq: i32,
 }
 

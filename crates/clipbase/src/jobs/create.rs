@@ -20,7 +20,8 @@ pub const CREATE_MANY_MAX: usize = 5_000;
 const TWIN_RETRIES_MAX: u32 = 5;
 
 // An upload that was announced (`storage_deletions`, reason upload_unused) is adopted: from here on the
-// job owns it. One that is about to lapse, or was tried, is refused: the clean-up may be removing it. So is
+// job owns it. Where a link still stores it, the entry stays until the link ends: the job may be deleted before,
+// and what arrives after that would be nobody's. One that is about to lapse, or was tried, is refused: the clean-up may be removing it. So is
 // the id of a deleted job whose results are still to be removed: they would be taken for the new one's.
 pub(super) static CREATE: Statement = Statement {
     name: "jobs.create",
@@ -56,7 +57,13 @@ recorded AS (
       FROM created
 ),
 adopted AS (
-    DELETE FROM public.storage_deletions WHERE object_key = $5 AND EXISTS (SELECT FROM created)
+    DELETE FROM public.storage_deletions
+     WHERE object_key = $5 AND EXISTS (SELECT FROM created)
+       AND (writable_until IS NULL OR writable_until <= now())
+),
+writable AS (
+    UPDATE public.storage_deletions SET next_attempt_at = writable_until
+     WHERE object_key = $5 AND EXISTS (SELECT FROM created) AND writable_until > now()
 )
 SELECT true AS is_new, NULL::bytea AS fingerprint, ",
         job_columns!("created."),
@@ -135,6 +142,12 @@ recorded AS (
 adopted AS (
     DELETE FROM public.storage_deletions
      WHERE object_key = ANY (ARRAY(SELECT unnest($5))) AND (SELECT ok FROM usable)
+       AND (writable_until IS NULL OR writable_until <= now())
+),
+writable AS (
+    UPDATE public.storage_deletions SET next_attempt_at = writable_until
+     WHERE object_key = ANY (ARRAY(SELECT unnest($5))) AND (SELECT ok FROM usable)
+       AND writable_until > now()
 )
 SELECT id FROM created",
     params: &[

@@ -31,17 +31,37 @@ pub(super) fn of(name: &str, count: u32) -> Vec<String> {
         "leases.heartbeat" => return heartbeat(count),
         "leases.log" => &[JOB, "1", WORKER, "'note'", "'{}'", "10000"],
         "leases.surrender" => &[
-            JOB, "'retry'", "1", WORKER, "'X'", "'x'", "604800", "5", "300",
+            JOB, "'retry'", "1", WORKER, "'X'", "'x'", "604800", "5", "300", "NULL",
         ],
-        "leases.reap" => &["NULL", "60", "100", "604800", "5", "300"],
+        "leases.reap" => &["NULL", "60", "100", "604800", "5", "300", "3600"],
         "cleanup.expire" | "cleanup.expired" => &["60", "1000"],
-        "cleanup.forget_requests" | "cleanup.take_deletions" | "cleanup.due_deletions" => &["1000"],
-        "cleanup.announce_upload" => &["'sources/x/source.mp4'", JOB, "86400"],
+        "cleanup.forget_requests" | "cleanup.due_deletions" | "cleanup.expire_sources" => &["1000"],
+        "cleanup.take_deletions" => &["'results'", "1000"],
+        "cleanup.announce_upload" => &["'sources/x/source.mp4'", JOB, "86400", "7200"],
+        "cleanup.plan_jobs" | "cleanup.plan_sources" => {
+            &["now()", "60", "now() - interval '1 hour'", JOB]
+        }
+        "cleanup.plan_objects" => &["now()", "60", "'results/5'"],
+        "cleanup.judge_objects" => return judge(count),
+        "cleanup.named_objects" => &[JOB, "'ffffffff-ffff-ffff-ffff-ffffffffffff'", "1000"],
+        "cleanup.still_named" => {
+            return vec![
+                keys(count),
+                jobs(count),
+                "90000".to_owned(),
+                "now()".to_owned(),
+            ];
+        }
         "cleanup.confirm_deletions" => return vec![keys(count)],
         "cleanup.fail_deletions" => return vec![keys(count), "'STORAGE_UNAVAILABLE'".to_owned()],
-        "cleanup.backlog" | "installation.read" | "inspect.server" | "inspect.queues" => &[],
+        "cleanup.backlog"
+        | "cleanup.clock"
+        | "cleanup.objects_table"
+        | "installation.read"
+        | "inspect.server"
+        | "inspect.queues" => &[],
         "installation.adopt" => &["false", "'here'"],
-        "inspect.lost_leases" => &["60"],
+        "inspect.lost_leases" | "cleanup.due_work" => &["60"],
         "inspect.audit" => &["'00000000-0000-0000-0000-000000000000'", "1000"],
         _ => panic!("{name} has no arguments to be planned with; add them here"),
     };
@@ -146,6 +166,7 @@ fn transition() -> Vec<String> {
         "false",
         "604800",
         "604800",
+        "3600",
     ])
 }
 
@@ -158,6 +179,17 @@ fn finish(count: u32) -> Vec<String> {
         all(count, "NULL", "text"),
         all(count, "NULL", "jsonb"),
         "604800".to_owned(),
+        "3600".to_owned(),
+    ]
+}
+
+fn judge(count: u32) -> Vec<String> {
+    vec![
+        keys(count),
+        jobs(count),
+        all(count, "now()", "timestamptz"),
+        "90000".to_owned(),
+        "true".to_owned(),
     ]
 }
 
