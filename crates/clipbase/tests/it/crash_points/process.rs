@@ -12,7 +12,7 @@ const ORDERS: &str = "CLIPBASE_TEST_CRASH_ORDERS";
 /// How a program ends that has done everything; a test binary that ran no test ends with 0.
 const DONE: i32 = 42;
 
-/// A process at work. It is killed when this is dropped.
+/// A process at work. It is killed when the last of these is dropped.
 #[derive(Clone)]
 pub(super) struct Process(Arc<Mutex<Option<Child>>>);
 
@@ -83,12 +83,12 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        if let Some(child) = Arc::get_mut(&mut self.0) {
-            if let Ok(Some(child)) = child.get_mut() {
-                // It may have ended already.
-                let _ended = child.kill();
-                let _status = child.wait();
-            }
+        if let Some(child) = Arc::get_mut(&mut self.0)
+            && let Ok(Some(child)) = child.get_mut()
+        {
+            // It may have ended already.
+            let _ended = child.kill();
+            let _status = child.wait();
         }
     }
 }
