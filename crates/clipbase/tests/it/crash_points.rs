@@ -7,6 +7,7 @@
 mod outages;
 mod process;
 mod program;
+mod promises;
 mod proxy;
 mod world;
 
