@@ -5,6 +5,7 @@
 
 pub mod clipper;
 pub mod ffmpeg;
+mod process;
 pub mod runtime;
 
 pub use runtime::{Observer, Worker, WorkerOptions};

@@ -14,6 +14,7 @@ use crate::inspect::Inspect;
 use crate::jobs::Jobs;
 use crate::leases::{LEASE_TTL, Leases};
 use crate::storage::Storage;
+use crate::wakeups::Waker;
 
 /// How long ended jobs are kept, unless a job says itself when it expires.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,6 +84,14 @@ pub(crate) struct Inner {
     pub(crate) settings: Settings,
     /// Set once database and storage were seen to belong together.
     pub(crate) installation: OnceCell<()>,
+    pub(crate) waker: Arc<Waker>,
+}
+
+impl Inner {
+    /// Tells idle workers that a job may be waiting; the change is committed.
+    pub(crate) fn wake_workers(&self) {
+        self.waker.schedule(&self.database);
+    }
 }
 
 impl fmt::Debug for Inner {
@@ -120,6 +129,7 @@ impl Clipbase {
                 storage,
                 settings,
                 installation,
+                waker: Arc::default(),
             }),
         })
     }

@@ -3,8 +3,8 @@
 use std::path::Path;
 
 use super::limits::REASON_CHARS_MAX;
-use super::process::Exit;
 use crate::clipper::{ClipError, ClipErrorCode};
+use crate::process::Exit;
 
 /// Demuxers whose files name other files: reading one would read whatever it names.
 const SCRIPTS: &[&str] = &[
@@ -162,6 +162,7 @@ mod tests {
         Exit {
             tool: "ffmpeg",
             success: false,
+            code: Some(1),
             signal: None,
             stderr: stderr.to_owned(),
         }

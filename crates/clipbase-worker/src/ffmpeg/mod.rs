@@ -18,6 +18,7 @@
 //! # }
 //! ```
 
+mod args;
 mod cut;
 mod diagnose;
 mod find;
@@ -26,7 +27,6 @@ mod job;
 mod language;
 pub mod limits;
 mod probe;
-mod process;
 mod progress;
 mod sniff;
 mod source;
@@ -45,8 +45,8 @@ use async_trait::async_trait;
 use crate::clipper::{
     Clip, ClipError, ClipErrorCode, ClipRequest, Clipper, CutMethod, Progress, Stage,
 };
+use crate::process::Tool;
 use job::Job;
-use process::Tool;
 use progress::Reporter;
 pub use source::{FrameRate, Source, TextTrack};
 

@@ -63,6 +63,7 @@ pub fn all() -> impl Iterator<Item = &'static Statement> {
         crate::cleanup::STATEMENTS,
         crate::installation::STATEMENTS,
         crate::inspect::STATEMENTS,
+        crate::wakeups::STATEMENTS,
     ]
     .into_iter()
     .flatten()

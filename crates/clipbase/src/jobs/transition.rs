@@ -259,7 +259,11 @@ impl Jobs<'_> {
         let mut reader = Reader::new(row);
         let was = reader.parse()?;
         if reader.take::<bool>()? {
-            Ok(Moved::Yes(Box::new(read_job(reader)?)))
+            let job = read_job(reader)?;
+            if job.status == JobStatus::Queued {
+                self.inner.wake_workers();
+            }
+            Ok(Moved::Yes(Box::new(job)))
         } else {
             Ok(Moved::No(was))
         }

@@ -36,4 +36,5 @@ mod spawn;
 mod state_machine;
 mod storage;
 mod support;
+mod wakeups;
 mod zombies;
