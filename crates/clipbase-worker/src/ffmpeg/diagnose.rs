@@ -37,7 +37,7 @@ const NOT_MOVING: &[&str] = &[
 pub(super) fn failure(exit: &Exit, private: &[&Path]) -> ClipError {
     let text = &exit.stderr;
     if text.contains("No space left on device") || text.contains("Disk quota exceeded") {
-        return no_space();
+        return crate::space::no_space();
     }
     if let Some(signal) = exit.signal {
         return ClipError::new(
@@ -102,13 +102,6 @@ pub(super) fn names_other_files() -> ClipError {
     ClipError::new(
         ClipErrorCode::UnsupportedContainer,
         "the source is a playlist or script that names other files; give the video file itself",
-    )
-}
-
-pub(super) fn no_space() -> ClipError {
-    ClipError::new(
-        ClipErrorCode::NoSpace,
-        "the scratch directory's disk is too full for this clip; free some space or use another disk",
     )
 }
 

@@ -83,7 +83,7 @@ impl Job<'_> {
 /// Tells an error of the scratch directory.
 pub(super) fn scratch_error(error: &std::io::Error) -> ClipError {
     if error.kind() == std::io::ErrorKind::StorageFull {
-        return diagnose::no_space();
+        return crate::space::no_space();
     }
     ClipError::new(
         ClipErrorCode::ScratchFailed,
