@@ -142,10 +142,7 @@ async fn listen_for_ever(config: DatabaseConfig, heard: Arc<Notify>) {
     let mut pause = RECONNECT_MIN;
     loop {
         let began = Instant::now();
-        let error = match listen(&config, &heard).await {
-            Ok(()) => None,
-            Err(error) => Some(error),
-        };
+        let error = listen(&config, &heard).await.err();
         if began.elapsed() > CONNECTION_GOOD_AFTER {
             pause = RECONNECT_MIN;
         }

@@ -211,13 +211,13 @@ impl Job<'_> {
     ) -> Result<Clip, ClipError> {
         let mut cues = 0;
         if self.request.needs_text() {
-            cues = match transcriber.filter(|_| self.source.needs_transcript(self.request)) {
-                Some(transcriber) => transcript::write(&self, transcriber).await?,
-                None => {
-                    let lang = self.request.subtitle_lang.as_deref();
-                    let track = self.source.text_track(lang)?.clone();
-                    subtitles::extract(&self, &track).await?
-                }
+            let transcriber = transcriber.filter(|_| self.source.needs_transcript(self.request));
+            cues = if let Some(transcriber) = transcriber {
+                transcript::write(&self, transcriber).await?
+            } else {
+                let lang = self.request.subtitle_lang.as_deref();
+                let track = self.source.text_track(lang)?.clone();
+                subtitles::extract(&self, &track).await?
             };
         }
         let (duration_ms, method) = self.picture(start, cues).await?;
