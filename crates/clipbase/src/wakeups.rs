@@ -1,4 +1,5 @@
-//! Wake-ups: a hint to idle workers that there may be work, so that they need not wait for their next look.
+//! Wake-ups: a hint to workers that there may be work, or that one of their jobs was canceled, so that they need
+//! not wait for their next look or heartbeat.
 //!
 //! Polling is the contract and works everywhere; a wake-up only shortens it, and any of them may be lost. It is
 //! sent after the commit, by the process that made the work, and never inside the statement that moves a job:
@@ -39,8 +40,8 @@ static NOTIFY: Statement = Statement {
     name: "wakeups.notify",
     sql: "-- wakeups.notify
 WITH fast AS MATERIALIZED (SELECT set_config('synchronous_commit', 'off', true))
-SELECT count(*) AS sent FROM fast, pg_notify('clipbase_jobs', '')",
-    params: &[],
+SELECT count(*) AS sent FROM fast, pg_notify('clipbase_jobs', $1)",
+    params: &[Type::TEXT],
     columns: &[always("sent", Type::INT8)],
 };
 
@@ -48,15 +49,25 @@ SELECT count(*) AS sent FROM fast, pg_notify('clipbase_jobs', '')",
 const LISTEN: &str = "-- wakeups.listen
 LISTEN clipbase_jobs";
 
+/// What a wake-up says when a job at work was canceled. It may be about new work as well.
+const CANCELED: &str = "canceled";
+
 /// Sends wake-ups, at most one in [`WAKEUP_INTERVAL`].
 #[derive(Debug, Default)]
 pub(crate) struct Waker {
     /// Whether one is on its way that has not been sent yet.
     is_scheduled: AtomicBool,
+    is_about_cancel: AtomicBool,
     last: Mutex<Option<Instant>>,
 }
 
 impl Waker {
+    /// As `schedule`, to stop a job at work.
+    pub(crate) fn schedule_cancel(self: &Arc<Self>, database: &Database) {
+        self.is_about_cancel.store(true, Ordering::SeqCst);
+        self.schedule(database);
+    }
+
     /// Sends a wake-up soon, on a task of its own. What was committed before this call is told by it.
     pub(crate) fn schedule(self: &Arc<Self>, database: &Database) {
         if !database.sends_wakeups() || self.is_scheduled.swap(true, Ordering::SeqCst) {
@@ -75,7 +86,12 @@ impl Waker {
             *lock(&waker.last) = Some(Instant::now());
             // Before it is sent: what is committed from here on needs another.
             waker.is_scheduled.store(false, Ordering::SeqCst);
-            if let Err(error) = database.rows(&NOTIFY, &[]).await {
+            let word = if waker.is_about_cancel.swap(false, Ordering::SeqCst) {
+                CANCELED
+            } else {
+                ""
+            };
+            if let Err(error) = database.rows(&NOTIFY, &[&word]).await {
                 let code = error.code().as_str();
                 tracing::debug!(code, "a wake-up was not sent: {error}");
             }
@@ -97,13 +113,19 @@ impl Waker {
 /// ```
 #[derive(Debug)]
 pub struct Wakeups {
-    heard: Arc<Notify>,
+    heard: Arc<Heard>,
     task: tokio::task::JoinHandle<()>,
+}
+
+#[derive(Debug, Default)]
+struct Heard {
+    any: Notify,
+    cancel: Notify,
 }
 
 impl Wakeups {
     fn start(config: DatabaseConfig) -> Self {
-        let heard = Arc::new(Notify::new());
+        let heard: Arc<Heard> = Arc::default();
         let task = tokio::spawn(listen_for_ever(config, heard.clone()));
         Self { heard, task }
     }
@@ -113,7 +135,13 @@ impl Wakeups {
     ///
     /// There is one whenever a connection begins to listen, since those before it were not heard.
     pub async fn woken(&self) {
-        self.heard.notified().await;
+        self.heard.any.notified().await;
+    }
+
+    /// Waits until a job at work was canceled, whoever holds it: a heartbeat tells whether it is one's own.
+    /// As [`Wakeups::woken`] otherwise.
+    pub async fn canceled(&self) {
+        self.heard.cancel.notified().await;
     }
 }
 
@@ -138,7 +166,7 @@ impl Clipbase {
     }
 }
 
-async fn listen_for_ever(config: DatabaseConfig, heard: Arc<Notify>) {
+async fn listen_for_ever(config: DatabaseConfig, heard: Arc<Heard>) {
     let mut pause = RECONNECT_MIN;
     loop {
         let began = Instant::now();
@@ -154,7 +182,7 @@ async fn listen_for_ever(config: DatabaseConfig, heard: Arc<Notify>) {
 }
 
 /// Listens until the connection ends.
-async fn listen(config: &DatabaseConfig, heard: &Notify) -> Result<()> {
+async fn listen(config: &DatabaseConfig, heard: &Heard) -> Result<()> {
     let (client, mut connection) = db::connect_raw(config).await?;
     let listen = client.batch_execute(LISTEN);
     tokio::pin!(listen);
@@ -162,7 +190,12 @@ async fn listen(config: &DatabaseConfig, heard: &Notify) -> Result<()> {
     loop {
         tokio::select! {
             message = poll_fn(|context| connection.poll_message(context)) => match message {
-                Some(Ok(AsyncMessage::Notification(_))) => heard.notify_one(),
+                Some(Ok(AsyncMessage::Notification(note))) => {
+                    heard.any.notify_one();
+                    if note.payload() == CANCELED {
+                        heard.cancel.notify_one();
+                    }
+                }
                 Some(Ok(_)) => {}
                 Some(Err(error)) => return Err(db::statement_error(&error)),
                 None => return Ok(()),
@@ -170,7 +203,8 @@ async fn listen(config: &DatabaseConfig, heard: &Notify) -> Result<()> {
             outcome = &mut listen, if !is_listening => {
                 outcome.map_err(|error: tokio_postgres::Error| -> Error { db::statement_error(&error) })?;
                 is_listening = true;
-                heard.notify_one();
+                heard.any.notify_one();
+                heard.cancel.notify_one();
             }
         }
     }

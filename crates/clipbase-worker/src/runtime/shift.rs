@@ -101,6 +101,7 @@ impl<'a> Shift<'a> {
                 () = look_due(self.next_look, self.last_look, wakeups), if may_look => {
                     self.look().await?;
                 }
+                () = canceled(wakeups) => self.worker.shared.heart.nudge(),
                 () = stop.cancelled() => {}
             }
         }
@@ -242,6 +243,14 @@ impl<'a> Shift<'a> {
         self.found_nothing = false;
         let idle = self.worker.is_idle().await;
         Ok(self.worker.tolerate(idle)? == Some(true))
+    }
+}
+
+/// Waits until somebody's job was canceled: the next heartbeat tells whose.
+async fn canceled(wakeups: Option<&Wakeups>) {
+    match wakeups {
+        Some(wakeups) => wakeups.canceled().await,
+        None => std::future::pending().await,
     }
 }
 

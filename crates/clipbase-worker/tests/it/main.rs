@@ -4,6 +4,8 @@
 #[cfg(test)]
 mod at_work;
 #[cfg(test)]
+mod codes_page;
+#[cfg(test)]
 mod content;
 #[cfg(test)]
 mod cutting;

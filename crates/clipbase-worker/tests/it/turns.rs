@@ -160,6 +160,26 @@ async fn an_idle_worker_that_listens_does_not_wait_for_its_next_look() {
 }
 
 #[tokio::test]
+async fn a_cancel_does_not_wait_for_the_next_heartbeat() {
+    run(async |bench| {
+        let (folder, clipper) = (folder(), Obedient::new());
+        let id = job(bench).await;
+        let mut options = hasty(&folder);
+        // No beat would come in the time of this test, and no progress calls for one.
+        options.lease_ttl = Duration::from_secs(12 * 3_600);
+        options.heartbeat_interval = Duration::from_secs(3_600);
+        let at_work = at_work(&bench.clipbase, &clipper, options);
+        clipper.begun().await;
+        bench.clipbase.jobs().cancel(id).await.unwrap();
+        clipper.stopped().await;
+        let job = ends(bench, id).await;
+        assert_eq!(job.error_code.as_deref(), Some("CANCELED"));
+        assert_eq!(at_work.stop().await.failed, 1);
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn hundreds_of_jobs_are_each_done_once() {
     run(async |bench| {
         let (folder, clipper) = (folder(), Obedient::new());

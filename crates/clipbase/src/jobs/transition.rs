@@ -180,7 +180,10 @@ impl Jobs<'_> {
         };
         let from = match self.ask(id, &ask).await? {
             Moved::Yes(job) if job.status == JobStatus::Failed => return Ok(Canceled::Ended(job)),
-            Moved::Yes(job) => return Ok(Canceled::Requested(job)),
+            Moved::Yes(job) => {
+                self.inner.waker.schedule_cancel(self.database());
+                return Ok(Canceled::Requested(job));
+            }
             Moved::No(from) => from,
         };
         let job = self.get(id).await?.ok_or(Error::NotFound { what: "job" })?;

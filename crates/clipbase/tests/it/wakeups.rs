@@ -70,6 +70,27 @@ async fn whatever_makes_a_job_claimable_wakes() {
 }
 
 #[tokio::test]
+async fn the_cancel_of_a_job_at_work_is_told_as_such() {
+    run(async |bench| {
+        let clipbase = &bench.clipbase;
+        let wakeups = listening(clipbase).await;
+        wakeups.canceled().await;
+        let lease = claimed(clipbase).await;
+        wakeups.woken().await;
+        let canceled = wakeups.canceled();
+        tokio::pin!(canceled);
+        tokio::select! {
+            biased;
+            () = &mut canceled => panic!("a new job is no cancel"),
+            () = std::future::ready(()) => {}
+        }
+        clipbase.jobs().cancel(lease.job_id()).await.unwrap();
+        canceled.await;
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn a_burst_is_told_in_a_few() {
     run(async |bench| {
         let began = std::time::Instant::now();

@@ -39,8 +39,8 @@ pub(super) fn of(name: &str, count: u32) -> Vec<String> {
         "cleanup.announce_upload" => &["'sources/x/source.mp4'", JOB, "86400"],
         "cleanup.confirm_deletions" => return vec![keys(count)],
         "cleanup.fail_deletions" => return vec![keys(count), "'STORAGE_UNAVAILABLE'".to_owned()],
-        "cleanup.backlog" | "installation.read" | "inspect.server" | "inspect.queues"
-        | "wakeups.notify" => &[],
+        "cleanup.backlog" | "installation.read" | "inspect.server" | "inspect.queues" => &[],
+        "wakeups.notify" => &["''"],
         "installation.adopt" => &["false", "'here'"],
         "inspect.lost_leases" => &["60"],
         "inspect.audit" => &["'00000000-0000-0000-0000-000000000000'", "1000"],
