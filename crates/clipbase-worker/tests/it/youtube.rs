@@ -1,9 +1,10 @@
 //! The real yt-dlp, held to a server of the test's own. Without yt-dlp on the machine these tests fail.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use clipbase_testkit::database::workspace;
 use clipbase_testkit::wait_until;
 use clipbase_worker::clipper::{ClipErrorCode, Stage};
 use clipbase_worker::youtube::{FetchRequest, Fetcher as _, YtDlp, YtDlpSettings};
@@ -85,8 +86,15 @@ async fn answer(mut stream: TcpStream, asked: Arc<Mutex<Vec<String>>>) {
     let _ = sent;
 }
 
+/// Where `scripts/setup --test` puts yt-dlp; a machine may have one of its own instead.
+fn program() -> Option<PathBuf> {
+    let path = workspace().join("target/tools/bin/yt-dlp");
+    path.exists().then_some(path)
+}
+
 fn settings(origin: &str) -> YtDlpSettings {
     YtDlpSettings {
+        program: program(),
         search_path: Some(SEARCH_PATH.into()),
         only_from: Some(origin.to_owned()),
         ..YtDlpSettings::default()
