@@ -16,6 +16,9 @@ use crate::leases::{LEASE_TTL, Leases};
 use crate::storage::Storage;
 use crate::wakeups::Waker;
 
+/// The longest retention: the database's clock goes further, but not for ever.
+pub const RETENTION_MAX: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
+
 /// How long ended jobs are kept, unless a job says itself when it expires.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Retention {
@@ -23,15 +26,19 @@ pub struct Retention {
     pub done: Option<Duration>,
     /// Of a failed job; `None` keeps it.
     pub failed: Option<Duration>,
+    /// Of an ended job's source, counted from its end, while the job and its results stay; `None` keeps it
+    /// as long as the job. A job whose source is gone cannot be retried.
+    pub sources: Option<Duration>,
 }
 
 impl Default for Retention {
-    /// Seven days for both.
+    /// Seven days for jobs, and their sources with them.
     fn default() -> Self {
         let week = Some(Duration::from_secs(7 * 24 * 60 * 60));
         Self {
             done: week,
             failed: week,
+            sources: None,
         }
     }
 }
@@ -120,6 +127,17 @@ impl Clipbase {
     ) -> Result<Self> {
         if settings.backoff.base > settings.backoff.cap {
             return Err(Error::invalid("backoff", "must not start above its cap"));
+        }
+        let Retention {
+            done,
+            failed,
+            sources,
+        } = settings.retention;
+        if [done, failed, sources].into_iter().flatten().max() > Some(RETENTION_MAX) {
+            return Err(Error::invalid(
+                "retention",
+                "must be at most 100 years; leave it out to keep everything",
+            ));
         }
         let database = Database::new(config)?;
         let installation = OnceCell::new();

@@ -31,7 +31,7 @@ pub mod storage;
 pub mod transitions;
 pub mod wakeups;
 
-pub use clipbase::{Backoff, Clipbase, Retention, Settings};
+pub use clipbase::{Backoff, Clipbase, RETENTION_MAX, Retention, Settings};
 pub use db::{DatabaseConfig, DatabaseMode};
 pub use error::{Cause, Code, Error, Result, ServiceResult};
 pub use ids::{EventId, InstallationId, JobId, WorkerId};

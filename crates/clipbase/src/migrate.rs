@@ -14,8 +14,11 @@ use serde::Serialize;
 use sha2::{Digest, Sha256};
 
 use self::books::{check_applied, is_known, read_applied};
-use crate::db::{DatabaseConfig, DatabaseMode, connect};
+use crate::clipbase::Clipbase;
+use crate::db::{DatabaseConfig, DatabaseMode, Statement, connect};
 use crate::error::{Code, Error, Result};
+
+pub(crate) static STATEMENTS: &[&Statement] = &[&books::APPLIED];
 
 /// One file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,6 +55,9 @@ pub const CORE: &[Migration] = migrations! { "core":
     "20261123000700" "job_triggers",
     "20261123000800" "event_triggers",
     "20261123000900" "access",
+    "20261123001000" "outbox_by_bucket",
+    "20261123001100" "source_expiry",
+    "20261123001500" "reconciliation_turn",
 };
 
 impl Migration {
@@ -149,8 +155,22 @@ pub async fn status(config: &DatabaseConfig) -> Result<Vec<MigrationStatus>> {
 /// `SCHEMA_MISMATCH`.
 pub async fn check(config: &DatabaseConfig) -> Result<()> {
     let client = connect(config).await?;
-    let applied = read_applied(&client).await?;
-    check_applied(&applied, CORE)?;
+    check_all(&read_applied(&client).await?)
+}
+
+impl Clipbase {
+    /// As [`check`], over a connection of the pool: for a probe that asks again and again.
+    ///
+    /// # Errors
+    /// `SCHEMA_MISMATCH`, also for a database that has no schema at all.
+    pub async fn check_schema(&self) -> Result<()> {
+        let rows = self.database().rows(&books::APPLIED, &[]).await?;
+        check_all(&books::read_rows(&rows)?)
+    }
+}
+
+fn check_all(applied: &[books::Applied]) -> Result<()> {
+    check_applied(applied, CORE)?;
     let missing = CORE
         .iter()
         .any(|known| applied.iter().all(|row| row.version != known.version));

@@ -4,13 +4,11 @@
 
 use std::time::Duration;
 
+use clipbase::cleanup::TickOptions;
 use clipbase::{Clipbase, Error, Result};
 use tokio::task::JoinSet;
 
 use super::{Worker, jittered};
-
-/// The most expired jobs, and the most keys, that one batch of a clean-up handles.
-const CLEANUP_BATCH: u64 = 500;
 
 /// Starts both. They end with the set.
 pub(super) fn start(worker: &Worker) -> JoinSet<()> {
@@ -42,7 +40,7 @@ async fn clean_up(clipbase: Clipbase, interval: Duration) {
 
 /// One clean-up: the one place that says which.
 async fn clean_up_once(clipbase: &Clipbase) -> Result<()> {
-    let report = clipbase.cleanup().run(CLEANUP_BATCH, |_| ()).await?;
+    let report = clipbase.cleanup().tick(&TickOptions::default()).await?;
     tracing::debug!(
         jobs_deleted = report.jobs_deleted,
         objects_removed = report.objects_removed,

@@ -63,11 +63,17 @@ pub fn all() -> impl Iterator<Item = &'static Statement> {
         crate::cleanup::STATEMENTS,
         crate::installation::STATEMENTS,
         crate::inspect::STATEMENTS,
+        crate::migrate::STATEMENTS,
         crate::wakeups::STATEMENTS,
     ]
     .into_iter()
     .flatten()
     .copied()
+}
+
+/// Statements on tables that not every database has: Supabase's own. Not part of what a schema must fit.
+pub fn optional() -> impl Iterator<Item = &'static Statement> {
+    crate::cleanup::OPTIONAL_STATEMENTS.iter().copied()
 }
 
 #[cfg(test)]
@@ -79,7 +85,7 @@ mod tests {
     #[test]
     fn names_are_unique_and_stand_on_the_first_line() {
         let mut names = HashSet::new();
-        for statement in all() {
+        for statement in all().chain(optional()) {
             assert!(
                 names.insert(statement.name),
                 "{} stands twice",

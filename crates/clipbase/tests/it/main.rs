@@ -13,10 +13,12 @@
 )]
 
 mod adoption;
+mod bulk;
 mod claims;
 mod cleanup;
 mod connections;
 mod contract;
+mod drizzle;
 mod edges;
 mod errors_page;
 mod events;
