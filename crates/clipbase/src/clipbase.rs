@@ -14,6 +14,7 @@ use crate::inspect::Inspect;
 use crate::jobs::Jobs;
 use crate::leases::{LEASE_TTL, Leases};
 use crate::storage::Storage;
+use crate::wakeups::Waker;
 
 /// The longest retention: the database's clock goes further, but not for ever.
 pub const RETENTION_MAX: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
@@ -90,6 +91,14 @@ pub(crate) struct Inner {
     pub(crate) settings: Settings,
     /// Set once database and storage were seen to belong together.
     pub(crate) installation: OnceCell<()>,
+    pub(crate) waker: Arc<Waker>,
+}
+
+impl Inner {
+    /// Tells idle workers that a job may be waiting; the change is committed.
+    pub(crate) fn wake_workers(&self) {
+        self.waker.schedule(&self.database);
+    }
 }
 
 impl fmt::Debug for Inner {
@@ -138,6 +147,7 @@ impl Clipbase {
                 storage,
                 settings,
                 installation,
+                waker: Arc::default(),
             }),
         })
     }

@@ -9,6 +9,7 @@
 //! | the log of each job | [`Clipbase::events`] |
 //! | objects, by typed keys | [`Clipbase::storage`] |
 //! | expiry and deletions | [`Clipbase::cleanup`] |
+//! | a hint that there may be work | [`Clipbase::wakeups`] |
 //! | the schema | [`migrate`] |
 
 mod clipbase;
@@ -29,6 +30,7 @@ mod queue;
 pub mod status;
 pub mod storage;
 pub mod transitions;
+pub mod wakeups;
 
 pub use clipbase::{Backoff, Clipbase, RETENTION_MAX, Retention, Settings};
 pub use db::{DatabaseConfig, DatabaseMode};

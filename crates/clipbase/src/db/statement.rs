@@ -64,6 +64,7 @@ pub fn all() -> impl Iterator<Item = &'static Statement> {
         crate::installation::STATEMENTS,
         crate::inspect::STATEMENTS,
         crate::migrate::STATEMENTS,
+        crate::wakeups::STATEMENTS,
     ]
     .into_iter()
     .flatten()

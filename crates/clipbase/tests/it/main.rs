@@ -39,4 +39,5 @@ mod spawn;
 mod state_machine;
 mod storage;
 mod support;
+mod wakeups;
 mod zombies;

@@ -85,6 +85,7 @@ pub(super) fn of(name: &str, count: u32) -> Vec<String> {
         | "migrate.applied"
         | "inspect.server"
         | "inspect.queues" => &[],
+        "wakeups.notify" => &["''"],
         "installation.adopt" => &["false", "'here'"],
         "inspect.lost_leases" | "cleanup.due_work" => &["60"],
         "inspect.audit" => &["'00000000-0000-0000-0000-000000000000'", "1000"],
