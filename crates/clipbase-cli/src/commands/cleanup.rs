@@ -177,11 +177,15 @@ impl Cleanup {
     ) -> Result<Option<Report>, Failure> {
         let pass = async {
             let cleanup = context.clipbase.cleanup();
-            let reconcile = self.reconcile && cleanup.take_reconciliation().await?;
-            let report = self.pass(context, output, reconcile).await?;
-            if reconcile {
-                cleanup.confirm_reconciliation(self.reconcile_every).await?;
+            let mut found = None;
+            if self.reconcile {
+                let options = self.reconcile_options(true);
+                found = cleanup
+                    .reconcile_in_turn(&options, self.reconcile_every)
+                    .await?;
             }
+            let mut report = self.pass(context, output, false).await?;
+            report.reconciled = found;
             Ok(Some(report))
         };
         tokio::select! {

@@ -31,7 +31,10 @@ use scratch::Scratch;
 use shift::Shift;
 
 pub use execute::{JobStage, Observer, Outcome, Silent};
-pub use options::{CLEANUP_INTERVAL, CONCURRENCY_MAX, PREFETCH_MAX, RUN_TIME_MAX, WorkerOptions};
+pub use options::{
+    CLEANUP_INTERVAL, CONCURRENCY_MAX, PREFETCH_MAX, RECONCILE_INTERVAL, RUN_TIME_MAX,
+    WorkerOptions,
+};
 pub use shift::FINISH_GATHER;
 
 /// What a run did.

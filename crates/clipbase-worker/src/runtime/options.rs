@@ -15,6 +15,8 @@ pub const CONCURRENCY_MAX: usize = 256;
 pub const PREFETCH_MAX: usize = 256;
 /// How often expired jobs and objects are removed, unless set.
 pub const CLEANUP_INTERVAL: Duration = Duration::from_secs(60);
+/// How often the buckets are compared with the rows, unless set.
+pub const RECONCILE_INTERVAL: Duration = Duration::from_secs(24 * 3600);
 /// How long a job may be at work, unless set.
 pub const RUN_TIME_MAX: Duration = Duration::from_secs(12 * 3600);
 
@@ -63,6 +65,9 @@ pub struct WorkerOptions {
     /// How often expired jobs and their objects are removed, give or take a half; `None` leaves that to
     /// others. Any number of workers may do it.
     pub cleanup_interval: Option<Duration>,
+    /// How often the buckets are compared with the rows, by whichever worker's turn it is; `None` leaves that
+    /// to `clipbase cleanup --reconcile`.
+    pub reconcile_interval: Option<Duration>,
     /// Whether to listen for wake-ups ([`clipbase::wakeups`]), on one more connection. It shortens the pause
     /// between two looks; behind a transaction pooler it does nothing.
     pub listen: bool,
@@ -91,6 +96,7 @@ impl WorkerOptions {
             poll_max: Duration::from_secs(5),
             reap_interval: HEARTBEAT_INTERVAL,
             cleanup_interval: Some(CLEANUP_INTERVAL),
+            reconcile_interval: Some(RECONCILE_INTERVAL),
             listen: true,
             shutdown_grace: Duration::ZERO,
         }

@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use clipbase::cleanup::TickOptions;
+use clipbase::cleanup::{ReconcileOptions, TickOptions};
 use clipbase::{Clipbase, Error, Result};
 use tokio::task::JoinSet;
 
@@ -15,7 +15,8 @@ pub(super) fn start(worker: &Worker) -> JoinSet<()> {
     let mut ticks = JoinSet::new();
     ticks.spawn(reap(worker.clone()));
     if let Some(interval) = worker.shared.options.cleanup_interval {
-        ticks.spawn(clean_up(worker.shared.clipbase.clone(), interval));
+        let every = worker.shared.options.reconcile_interval;
+        ticks.spawn(clean_up(worker.shared.clipbase.clone(), interval, every));
     }
     ticks
 }
@@ -29,18 +30,29 @@ async fn reap(worker: Worker) {
     }
 }
 
-async fn clean_up(clipbase: Clipbase, interval: Duration) {
+async fn clean_up(clipbase: Clipbase, interval: Duration, reconcile_every: Option<Duration>) {
     loop {
         tokio::time::sleep(jittered(interval)).await;
-        if let Err(error) = clean_up_once(&clipbase).await {
+        if let Err(error) = clean_up_once(&clipbase, reconcile_every).await {
             complain("cleaning up", &error);
         }
     }
 }
 
 /// One clean-up: the one place that says which.
-async fn clean_up_once(clipbase: &Clipbase) -> Result<()> {
-    let report = clipbase.cleanup().tick(&TickOptions::default()).await?;
+async fn clean_up_once(clipbase: &Clipbase, reconcile_every: Option<Duration>) -> Result<()> {
+    let cleanup = clipbase.cleanup();
+    if let Some(pause) = reconcile_every {
+        let options = ReconcileOptions {
+            delete: true,
+            ..ReconcileOptions::default()
+        };
+        if let Some(found) = cleanup.reconcile_in_turn(&options, pause).await? {
+            let (unowned, missing) = (found.unowned(), found.missing());
+            tracing::info!(unowned, missing, "compared the buckets with the rows");
+        }
+    }
+    let report = cleanup.tick(&TickOptions::default()).await?;
     tracing::debug!(
         jobs_deleted = report.jobs_deleted,
         objects_removed = report.objects_removed,
