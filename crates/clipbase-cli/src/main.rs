@@ -51,6 +51,7 @@ Environment:
   CLIPBASE_PG_BIN              the folder with `postgres`, when the private server is not found
   FFMPEG_BIN, FFPROBE_BIN      the programs, when they are not on PATH
   CLIPBASE_LOG                 what to log: warn (default), info, debug, clipbase=trace
+  CLIPBASE_LOG_FORMAT          text (default), or json: one object a line
 
 Exit codes:
     0  done
