@@ -9,10 +9,12 @@
 //! | the log of each job | [`Clipbase::events`] |
 //! | objects, by typed keys | [`Clipbase::storage`] |
 //! | expiry and deletions | [`Clipbase::cleanup`] |
+//! | who may call an API, and how often | [`Clipbase::api_keys`] |
 //! | the schema | [`migrate`] |
 
 mod clipbase;
 
+pub mod api_keys;
 pub mod cleanup;
 pub mod db;
 pub mod error;
@@ -32,6 +34,6 @@ pub mod transitions;
 pub use clipbase::{Backoff, Clipbase, Retention, Settings};
 pub use db::{DatabaseConfig, DatabaseMode};
 pub use error::{Cause, Code, Error, Result, ServiceResult};
-pub use ids::{EventId, InstallationId, JobId, WorkerId};
+pub use ids::{ApiKeyId, EventId, InstallationId, JobId, WorkerId};
 pub use job::{Change, ClipRange, Cursor, Job, JobPatch, NewJob, Priority, Source};
 pub use status::JobStatus;

@@ -9,6 +9,7 @@ use crate::error::{Code, Error, Result};
 
 /// A row of `public.clipbase_migrations`.
 pub(super) struct Applied {
+    pub(super) set: String,
     pub(super) version: String,
     pub(super) name: String,
     checksum: String,
@@ -51,7 +52,7 @@ pub(super) fn check_applied(applied: &[Applied], known: &[Migration]) -> Result<
 
 pub(super) async fn read_applied(client: &Client) -> Result<Vec<Applied>> {
     let sql = "-- migrate.applied
-SELECT version, name, checksum, is_breaking FROM public.clipbase_migrations ORDER BY version";
+SELECT set_name, version, name, checksum, is_breaking FROM public.clipbase_migrations ORDER BY version";
     let rows = match client.query_typed(sql, &[]).await {
         Ok(rows) => rows,
         Err(error) if is_missing_relation(&error) => return Ok(Vec::new()),
@@ -60,10 +61,11 @@ SELECT version, name, checksum, is_breaking FROM public.clipbase_migrations ORDE
     rows.iter()
         .map(|row| {
             Ok(Applied {
-                version: row.try_get(0)?,
-                name: row.try_get(1)?,
-                checksum: row.try_get(2)?,
-                is_breaking: row.try_get(3)?,
+                set: row.try_get(0)?,
+                version: row.try_get(1)?,
+                name: row.try_get(2)?,
+                checksum: row.try_get(3)?,
+                is_breaking: row.try_get(4)?,
             })
         })
         .collect::<Result<_, tokio_postgres::Error>>()
