@@ -69,12 +69,13 @@ fn verify_argon2(secret: &str, hash: &str) -> Match {
     let Ok(hash) = PasswordHash::new(hash) else {
         return Match::Unreadable;
     };
+    let is_whole = hash.salt.is_some() && hash.hash.is_some();
     let is_bounded = Params::try_from(&hash).is_ok_and(|params| {
         params.m_cost() <= FOREIGN_MEMORY_KIB_MAX
             && params.t_cost() <= FOREIGN_PASSES_MAX
             && params.p_cost() <= FOREIGN_LANES_MAX
     });
-    if !is_bounded {
+    if !(is_whole && is_bounded) {
         return Match::Unreadable;
     }
     match Argon2::default().verify_password(secret.as_bytes(), &hash) {
@@ -148,6 +149,26 @@ mod tests {
             "$2b$10$ééééééééééééééééééééééééééé",
         ] {
             assert_eq!(verify(SECRET, hash), Match::Unreadable, "{hash}");
+        }
+    }
+
+    #[test]
+    fn hashes_that_others_made_verify() {
+        for (secret, hash) in [
+            // By Bun, with its defaults.
+            (
+                "super-secure-pa$$word",
+                "$argon2id$v=19$m=65536,t=2,p=1$tFq+9AVr1bfPxQdh6E8DQRhEXg/M/SqYCNu6gVdRRNs$GzJ8PuBi+K+BVojzPfS5mjnC8OpLGtv8KJqF99eP6a4",
+            ),
+            // A known vector of bcrypt.
+            (
+                "abc123xyz",
+                "$2a$12$R9h/cIPz0gi.URNNX3kh2OPST9/PgBkqquzi.Ss7KIUgO2t0jWMUW",
+            ),
+        ] {
+            assert!(hash.len() <= 128);
+            assert_eq!(verify(secret, hash), Match::Right);
+            assert_eq!(verify(&secret[1..], hash), Match::Wrong, "{hash}");
         }
     }
 }

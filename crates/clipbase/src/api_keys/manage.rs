@@ -176,7 +176,14 @@ SELECT $2, name, $3, scopes,
 RETURNING ",
         key_columns!()
     ),
-    params: &[Type::UUID, Type::UUID, Type::TEXT, Type::FLOAT8, Type::INT4],
+    params: &[
+        Type::UUID,
+        Type::UUID,
+        Type::TEXT,
+        Type::FLOAT8,
+        Type::INT4,
+        Type::INT4,
+    ],
     columns: key_column_types!(),
 };
 

@@ -162,7 +162,8 @@ mod tests {
         }
         assert_eq!(verdicts.right.0.len(), VERDICTS_MAX);
         assert!(verdicts.get(&sum(3), later).is_some());
-        verdicts.put(sum(0), Verdict::Right(HASH), start + 2 * VERDICT_TTL);
+        let much_later = start + 2 * VERDICT_TTL;
+        verdicts.put(sum(2 * VERDICTS_MAX), Verdict::Right(HASH), much_later);
         assert_eq!(verdicts.right.0.len(), 1, "what has run out goes at once");
     }
 }

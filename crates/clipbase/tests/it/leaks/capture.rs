@@ -55,9 +55,14 @@ impl Capture {
         }
     }
 
+    /// Returns all that was logged so far.
+    pub(super) fn logged(&self) -> String {
+        String::from_utf8(self.lines.0.lock().unwrap().clone()).unwrap()
+    }
+
     /// Fails where a log line or a metric shows a canary, or when nothing was caught at all.
     pub(super) fn assert_clean(&self) {
-        let lines = String::from_utf8(self.lines.0.lock().unwrap().clone()).unwrap();
+        let lines = self.logged();
         assert!(lines.contains("database call"), "nothing was logged");
         let metrics = format!("{:?}", self.metrics.snapshot().into_vec());
         assert!(metrics.contains("clipbase_db_calls_total"), "{metrics}");
