@@ -92,7 +92,7 @@ $$;
 -- Every request writes its key's row, and no index has what it writes: room for the new version on the page.
 ALTER TABLE public.api_keys SET (fillfactor = 50);
 
-COMMENT ON TABLE  public.api_keys IS 'Who may call the API. A key reads cb_<id>_<secret>; only a hash of the secret is kept.';
+COMMENT ON TABLE  public.api_keys IS 'Who may call the API. A key reads cb_{id}_{secret}; only a hash of the secret is kept.';
 COMMENT ON COLUMN public.api_keys.id IS 'Part of the key: a salted hash cannot be looked up.';
 COMMENT ON COLUMN public.api_keys.name IS 'What the key is for, for people.';
 COMMENT ON COLUMN public.api_keys.key_hash IS 'The secret''s hash: argon2 as a PHC string, or bcrypt.';

@@ -101,11 +101,12 @@ mod tests {
         let mut verdicts = Verdicts::default();
         let start = Instant::now();
         verdicts.put(sum(1), Verdict::Right(HASH), start);
+        let almost = VERDICT_TTL.mul_f64(0.99);
         for step in 1..=5 {
-            let now = start + step * (VERDICT_TTL - Duration::from_secs(1));
+            let now = start + step * almost;
             assert_eq!(verdicts.get(&sum(1), now), Some(Verdict::Right(HASH)));
         }
-        let later = start + 5 * (VERDICT_TTL - Duration::from_secs(1)) + VERDICT_TTL;
+        let later = start + 5 * almost + VERDICT_TTL;
         assert_eq!(verdicts.get(&sum(1), later), None);
         assert_eq!(verdicts.get(&sum(2), start), None);
     }

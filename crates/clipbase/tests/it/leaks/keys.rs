@@ -61,25 +61,7 @@ async fn no_key_is_shown_by_what_refuses_or_accepts_it() {
             "it was warned about"
         );
 
-        keys.revoke(key.id).await.unwrap();
-        assert_discreet(&keys.rotate(key.id, Duration::ZERO).await.unwrap_err());
-        assert_discreet(&"planted".parse::<Scopes>().unwrap_err());
-        assert_discreet(
-            &keys
-                .create(&NewApiKey::new("planted\0", scopes))
-                .await
-                .unwrap_err(),
-        );
-        let refuse =
-            "ALTER TABLE api_keys ADD CONSTRAINT no_name CHECK (name <> 'sources/planted')";
-        raw.batch_execute(refuse).await.unwrap();
-        let error = keys
-            .create(&NewApiKey::new("sources/planted", scopes))
-            .await
-            .unwrap_err();
-        assert_eq!(error.code(), Code::DbConflict);
-        assert_discreet(&error);
-
+        refuse_changes(bench, key.id).await;
         let row = raw
             .query_one("SELECT to_jsonb(api_keys) FROM api_keys", &[])
             .await
@@ -90,4 +72,28 @@ async fn no_key_is_shown_by_what_refuses_or_accepts_it() {
     .await;
     capture.assert_clean();
     assert!(!capture.logged().contains("$argon2"), "no hash of ours");
+}
+
+/// What an operator may get wrong.
+async fn refuse_changes(bench: &Bench, id: ApiKeyId) {
+    let keys = bench.clipbase.api_keys();
+    let raw = bench.database.raw().await;
+    let scopes = Scopes::from(Scope::JobsRead);
+    keys.revoke(id).await.unwrap();
+    assert_discreet(&keys.rotate(id, Duration::ZERO).await.unwrap_err());
+    assert_discreet(&"planted".parse::<Scopes>().unwrap_err());
+    assert_discreet(
+        &keys
+            .create(&NewApiKey::new("planted\0", scopes))
+            .await
+            .unwrap_err(),
+    );
+    let refuse = "ALTER TABLE api_keys ADD CONSTRAINT no_name CHECK (name <> 'sources/planted')";
+    raw.batch_execute(refuse).await.unwrap();
+    let error = keys
+        .create(&NewApiKey::new("sources/planted", scopes))
+        .await
+        .unwrap_err();
+    assert_eq!(error.code(), Code::DbConflict);
+    assert_discreet(&error);
 }
