@@ -2,22 +2,20 @@
 //! `DATABASE_URL`.
 
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
-use clipbase::storage::{LocalSigner, LocalStorage, Storage};
-use clipbase::{Backoff, Clipbase, DatabaseConfig, Settings, migrate};
+use clipbase::storage::KeyLayout;
+use clipbase::{Backoff, Clipbase, DatabaseConfig, Retention, Settings, migrate};
 use clipbase_embedded::{Server, default_data_directory, effective_uid};
 use clipbase_worker::WorkerOptions;
 use clipbase_worker::ffmpeg::{Ffmpeg, FfmpegSettings};
 use tokio_util::sync::CancellationToken;
 
-use crate::environment::Environment;
+use crate::environment::{Environment, RetentionEnvironment};
 use crate::failure::Failure;
-
-/// Where signed links of the local storage point while nothing serves them.
-const LINK_BASE: &str = "http://127.0.0.1:8080";
+use crate::storage::{self, Kind};
+use crate::time::parse_duration;
 
 /// Options of every command.
 #[derive(Args)]
@@ -45,6 +43,9 @@ pub(crate) struct Context {
     pub(crate) clipbase: Clipbase,
     pub(crate) database: DatabaseConfig,
     pub(crate) data_dir: PathBuf,
+    pub(crate) storage: Kind,
+    /// Where the storage looks for objects.
+    pub(crate) key_layout: KeyLayout,
     /// The private server's version and programs, when there is one. It stays up while this is held.
     pub(crate) server: Option<Server>,
 }
@@ -87,7 +88,7 @@ impl Context {
             let database = DatabaseConfig::from_url(&server.url("postgres"))?;
             (database, Some(server))
         };
-        let storage = open_storage(&data_dir).await?;
+        let (storage, kind, key_layout) = storage::open(&data_dir, environment).await?;
         // Somebody waits at the terminal: a second try comes soon.
         let backoff = Backoff {
             base: Duration::from_secs(1),
@@ -95,6 +96,7 @@ impl Context {
         };
         let settings = Settings {
             backoff,
+            retention: retention(&environment.retention)?,
             ..Settings::default()
         };
         let clipbase = Clipbase::new(&database, storage, settings)?;
@@ -102,6 +104,8 @@ impl Context {
             clipbase,
             database,
             data_dir,
+            storage: kind,
+            key_layout,
             server,
         })
     }
@@ -144,6 +148,12 @@ pub(crate) fn shutdown_token() -> CancellationToken {
         std::process::exit(130);
     });
     token
+}
+
+/// Half to one and a half times as long, so that processes do not act in step.
+pub(crate) fn jittered(pause: Duration) -> Duration {
+    let random = uuid::Uuid::new_v4().as_fields().0;
+    pause.mul_f64(0.5 + f64::from(random) / f64::from(u32::MAX))
 }
 
 async fn interrupted() {
@@ -240,8 +250,24 @@ async fn start_server(
     }
 }
 
-async fn open_storage(data_dir: &std::path::Path) -> Result<Arc<dyn Storage>, Failure> {
-    let root = data_dir.join("storage");
-    let signer = LocalSigner::open(&root, LINK_BASE).await?;
-    Ok(Arc::new(LocalStorage::open(&root, signer).await?))
+/// How long things are kept: `12h`, `7d`, or `forever`.
+fn retention(environment: &RetentionEnvironment) -> Result<Retention, Failure> {
+    let read = |name: &str, text: &Option<String>, default| match text.as_deref() {
+        None => Ok(default),
+        Some("forever") => Ok(None),
+        Some(text) => parse_duration(text).map(Some).map_err(|problem| {
+            let hint = format!("{name}: {problem}, or forever");
+            Failure::new("CONFIG_INVALID", hint)
+        }),
+    };
+    let default = Retention::default();
+    Ok(Retention {
+        done: read("CLIPBASE_KEEP_DONE", &environment.done, default.done)?,
+        failed: read("CLIPBASE_KEEP_FAILED", &environment.failed, default.failed)?,
+        sources: read(
+            "CLIPBASE_KEEP_SOURCES",
+            &environment.sources,
+            default.sources,
+        )?,
+    })
 }

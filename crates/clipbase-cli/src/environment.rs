@@ -17,7 +17,33 @@ pub(crate) struct Environment {
     pub(crate) search_path: Option<OsString>,
     pub(crate) xdg_data_home: Option<OsString>,
     pub(crate) home: Option<OsString>,
+    pub(crate) storage: StorageEnvironment,
+    pub(crate) retention: RetentionEnvironment,
     log: Option<String>,
+}
+
+/// What it says of the object storage. Nothing is checked yet.
+pub(crate) struct StorageEnvironment {
+    pub(crate) project_url: Option<String>,
+    pub(crate) key: Option<String>,
+    pub(crate) storage_url: Option<String>,
+    pub(crate) upload_url: Option<String>,
+    pub(crate) public_url: Option<String>,
+    pub(crate) root_cert: Option<PathBuf>,
+    pub(crate) headers: Option<String>,
+    pub(crate) key_layout: Option<String>,
+    pub(crate) timeout: Option<String>,
+    pub(crate) read_timeout: Option<String>,
+    pub(crate) max_bytes: Option<String>,
+    pub(crate) source_types: Option<String>,
+    pub(crate) result_types: Option<String>,
+}
+
+/// What it says of how long things are kept.
+pub(crate) struct RetentionEnvironment {
+    pub(crate) done: Option<String>,
+    pub(crate) failed: Option<String>,
+    pub(crate) sources: Option<String>,
 }
 
 impl Environment {
@@ -37,6 +63,26 @@ impl Environment {
             search_path: raw("PATH"),
             xdg_data_home: raw("XDG_DATA_HOME"),
             home: raw("HOME"),
+            storage: StorageEnvironment {
+                project_url: text("SUPABASE_URL"),
+                key: text("SUPABASE_SERVICE_ROLE_KEY"),
+                storage_url: text("SUPABASE_STORAGE_URL"),
+                upload_url: text("SUPABASE_UPLOAD_URL"),
+                public_url: text("SUPABASE_PUBLIC_URL"),
+                root_cert: path("SUPABASE_ROOT_CERT"),
+                headers: text("SUPABASE_KEY_HEADERS"),
+                key_layout: text("CLIPBASE_KEY_LAYOUT"),
+                timeout: text("SUPABASE_TIMEOUT"),
+                read_timeout: text("SUPABASE_READ_TIMEOUT"),
+                max_bytes: text("CLIPBASE_BUCKET_MAX_BYTES"),
+                source_types: text("CLIPBASE_BUCKET_SOURCE_TYPES"),
+                result_types: text("CLIPBASE_BUCKET_RESULT_TYPES"),
+            },
+            retention: RetentionEnvironment {
+                done: text("CLIPBASE_KEEP_DONE"),
+                failed: text("CLIPBASE_KEEP_FAILED"),
+                sources: text("CLIPBASE_KEEP_SOURCES"),
+            },
             log: text("CLIPBASE_LOG"),
         }
     }

@@ -53,6 +53,11 @@ impl Failure {
         &self.message
     }
 
+    /// Whether time may mend it.
+    pub(crate) fn may_pass(&self) -> bool {
+        self.exit_code() == 5
+    }
+
     pub(crate) fn exit_code(&self) -> u8 {
         match self.code.as_ref() {
             "INVALID_INPUT"
@@ -63,7 +68,7 @@ impl Failure {
             | "RANGE_BEYOND_END"
             | "NO_TEXT_TRACK"
             | "SUBTITLES_NOT_TEXT" => 3,
-            "FFMPEG_MISSING" | "CONFIG_INVALID" => 4,
+            "FFMPEG_MISSING" | "CONFIG_INVALID" | "STORAGE_FORBIDDEN" | "STORAGE_RESTRICTED" => 4,
             code if code.starts_with("POSTGRES_") => 4,
             "DB_UNAVAILABLE" | "DB_TIMEOUT" | "STORAGE_UNAVAILABLE" | "RATE_LIMITED" => 5,
             "NO_SPACE" | "STORAGE_QUOTA" => 6,

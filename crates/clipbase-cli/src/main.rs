@@ -14,6 +14,7 @@ mod environment;
 mod failure;
 mod output;
 mod progress;
+mod storage;
 mod time;
 
 use std::process::ExitCode;
@@ -41,6 +42,11 @@ Environment:
   DATABASE_URL                 the PostgreSQL server; a private one when unset
   CLIPBASE_DATABASE_MODE       direct, session or transaction; by default from the port
   CLIPBASE_DATABASE_ROOT_CERT  a PEM file with the authority of the server's certificate
+  SUPABASE_URL, SUPABASE_SERVICE_ROLE_KEY
+                               the Supabase project whose storage holds the files; a local folder when
+                               unset. docs/STORAGE.md has the rest: SUPABASE_…, CLIPBASE_KEY_LAYOUT, …
+  CLIPBASE_KEEP_DONE, CLIPBASE_KEEP_FAILED, CLIPBASE_KEEP_SOURCES
+                               how long jobs, and sources of ended jobs, are kept: 12h, 7d (default), forever
   CLIPBASE_DATA_DIR            where everything local is kept
   CLIPBASE_PG_BIN              the folder with `postgres`, when the private server is not found
   FFMPEG_BIN, FFPROBE_BIN      the programs, when they are not on PATH

@@ -32,6 +32,12 @@ impl Output {
         }
     }
 
+    /// Prints a piece of an answer that is too long to be kept; for people only.
+    #[allow(clippy::unused_self, reason = "only an Output prints")]
+    pub(crate) fn text(self, text: &str) {
+        print_line(text);
+    }
+
     /// Prints why a command failed: the envelope to standard output, or a line to standard error.
     pub(crate) fn failure(self, failure: &Failure) {
         if failure.is_told() {

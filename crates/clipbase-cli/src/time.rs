@@ -1,44 +1,24 @@
-//! Times on the command line: `12.5`, `1:05`, `00:00:05.250`.
+//! Times on the command line: `12.5`, `1:05`, `00:00:05.250`; and lengths of time: `90s`, `12h`, `7d`.
+
+use std::time::Duration;
+
+use jiff::{Span, SpanRelativeTo};
+
+/// Reads a length of time above zero; a day has 24 hours.
+pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
+    let refuse = || "write a length of time as 90s, 30m, 12h or 7d".to_owned();
+    let span: Span = text.parse().map_err(|_| refuse())?;
+    let relative = SpanRelativeTo::days_are_24_hours();
+    let length = span.to_duration(relative).map_err(|_| refuse())?;
+    match Duration::try_from(length) {
+        Ok(length) if !length.is_zero() => Ok(length),
+        _ => Err(refuse()),
+    }
+}
 
 /// Reads a time as milliseconds.
 pub(crate) fn parse_millis(text: &str) -> Result<i64, String> {
-    let refuse = || "write a time as seconds (12.5) or as HH:MM:SS (00:01:05.250)".to_owned();
-    let parts: Vec<&str> = text.split(':').collect();
-    let (clock, seconds) = match parts.as_slice() {
-        [seconds] => (0, *seconds),
-        [minutes, seconds] => (whole(minutes).ok_or_else(refuse)? * 60, *seconds),
-        [hours, minutes, seconds] => {
-            let minutes = whole(minutes)
-                .filter(|minutes| *minutes < 60)
-                .ok_or_else(refuse)?;
-            (
-                whole(hours).ok_or_else(refuse)? * 3600 + minutes * 60,
-                *seconds,
-            )
-        }
-        _ => return Err(refuse()),
-    };
-    let (integer, fraction) = seconds.split_once('.').unwrap_or((seconds, ""));
-    let integer = whole(integer).ok_or_else(refuse)?;
-    if parts.len() > 1 && integer >= 60 {
-        return Err(refuse());
-    }
-    let is_fraction = fraction.bytes().all(|b| b.is_ascii_digit());
-    if !is_fraction || (seconds.contains('.') && fraction.is_empty()) {
-        return Err(refuse());
-    }
-    if fraction.len() > 3 && fraction.bytes().skip(3).any(|b| b != b'0') {
-        return Err("times are exact to the millisecond: at most three decimals".to_owned());
-    }
-    let millis: String = format!("{fraction:0<3}").chars().take(3).collect();
-    let millis: i64 = millis.parse().map_err(|_| refuse())?;
-    Ok((clock + integer) * 1000 + millis)
-}
-
-/// Digits, few enough that no sum of them overflows.
-fn whole(text: &str) -> Option<i64> {
-    let fits = (1..=10).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_digit());
-    fits.then(|| text.parse().ok()).flatten()
+    clipbase::job::parse_millis(text).map_err(str::to_owned)
 }
 
 /// Writes milliseconds as a time: `00:00:05.250`.
@@ -57,37 +37,22 @@ mod tests {
     use super::*;
 
     #[test]
-    fn times_are_read_in_every_usual_form() {
-        for (text, millis) in [
-            ("0", 0),
-            ("12.5", 12_500),
-            ("90", 90_000),
-            ("0.25", 250),
-            ("7.1230", 7_123),
-            ("1:05", 65_000),
-            ("00:00:05", 5_000),
-            ("01:02:03.004", 3_723_004),
+    fn lengths_of_time_have_their_unit() {
+        for (text, seconds) in [
+            ("90s", 90),
+            ("30m", 1_800),
+            ("12h", 43_200),
+            ("7d", 604_800),
+            ("1d 2h", 93_600),
         ] {
-            assert_eq!(parse_millis(text), Ok(millis), "{text}");
+            assert_eq!(
+                parse_duration(text),
+                Ok(Duration::from_secs(seconds)),
+                "{text}"
+            );
         }
-    }
-
-    #[test]
-    fn what_is_no_time_is_refused() {
-        for text in [
-            "",
-            "-1",
-            "1.",
-            ".5",
-            "1e3",
-            "1:60",
-            "1:2:3:4",
-            "1:60:00",
-            "0.0001",
-            "١",
-            "99999999999",
-        ] {
-            assert!(parse_millis(text).is_err(), "{text}");
+        for text in ["", "7", "0s", "-1h", "1 month", "soon", "99999999999d"] {
+            assert!(parse_duration(text).is_err(), "{text}");
         }
     }
 

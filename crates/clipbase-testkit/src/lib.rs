@@ -16,6 +16,7 @@
 
 pub mod builders;
 pub mod database;
+pub mod fake_supabase;
 pub mod pooler;
 pub mod storage_contract;
 

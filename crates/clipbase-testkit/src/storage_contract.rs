@@ -86,6 +86,7 @@ macro_rules! storage_contract {
             many_links_tell_each_key_apart
             an_upload_link_needs_no_object
             making_buckets_again_changes_nothing
+            a_probe_may_do_everything
         }
     };
     (@names; $($name:ident)*) => { &[$(stringify!($name)),*] };

@@ -23,15 +23,19 @@ pub struct Retention {
     pub done: Option<Duration>,
     /// Of a failed job; `None` keeps it.
     pub failed: Option<Duration>,
+    /// Of an ended job's source, counted from its end, while the job and its results stay; `None` keeps it
+    /// as long as the job. A job whose source is gone cannot be retried.
+    pub sources: Option<Duration>,
 }
 
 impl Default for Retention {
-    /// Seven days for both.
+    /// Seven days for jobs, and their sources with them.
     fn default() -> Self {
         let week = Some(Duration::from_secs(7 * 24 * 60 * 60));
         Self {
             done: week,
             failed: week,
+            sources: None,
         }
     }
 }

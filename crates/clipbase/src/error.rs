@@ -97,6 +97,10 @@ codes! {
     Forbidden = "FORBIDDEN", 403, false;
     /// Too many requests; try again later.
     RateLimited = "RATE_LIMITED", 429, true;
+    /// The storage provider has restricted the account; nothing can be stored, read or removed.
+    StorageRestricted = "STORAGE_RESTRICTED", 402, false;
+    /// The storage refuses the configured credential.
+    StorageForbidden = "STORAGE_FORBIDDEN", 502, false;
 }
 
 impl fmt::Display for Code {

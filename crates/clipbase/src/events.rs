@@ -3,6 +3,8 @@
 //! Each change of a job writes its event in the statement that makes the change. This module adds callers'
 //! own events and reads the log; it never writes the key `set`, which says what an event changed in the row.
 
+mod many;
+
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -21,6 +23,8 @@ use crate::job::check_event_data;
 use crate::jobs::row::Reader;
 use crate::status::JobStatus;
 
+pub use many::{FOLLOW_MANY_EVENTS_MAX, FOLLOW_MANY_JOBS_MAX, follow_many_limit};
+
 /// The most events that callers may add to a job. Transitions are never refused for it.
 pub const EVENTS_PER_JOB_MAX: i32 = 10_000;
 /// The most events on one page.
@@ -30,7 +34,7 @@ pub const FOLLOW_INTERVAL: Duration = Duration::from_millis(500);
 /// The longest event type, in bytes: the column's width.
 pub const EVENT_TYPE_BYTES_MAX: usize = 64;
 
-pub(crate) static STATEMENTS: &[&Statement] = &[&ADD, &LIST, &FOLLOW];
+pub(crate) static STATEMENTS: &[&Statement] = &[&ADD, &LIST, &FOLLOW, &many::FOLLOW_MANY];
 
 /// One entry of a job's log.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

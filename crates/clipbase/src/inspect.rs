@@ -130,18 +130,21 @@ SELECT job.id, actual.state AS actual, folded.state AS folded, actual.state = fo
         'status', job.status, 'lease', job.lease, 'attempts', job.attempts, 'worker_id', job.worker_id,
         'error_code', job.error_code, 'error_message', left(job.error_message, 2000),
         'result_video_key', job.result_video_key, 'result_srt_key', job.result_srt_key,
-        'cancel_requested', job.cancel_requested_at IS NOT NULL) AS state
+        'cancel_requested', job.cancel_requested_at IS NOT NULL,
+        'source_deleted', job.source_deleted_at IS NOT NULL) AS state
   ) AS actual
  CROSS JOIN LATERAL (
     SELECT '{\"lease\": 0, \"attempts\": 0, \"worker_id\": null, \"error_code\": null, \"error_message\": null,
-             \"result_video_key\": null, \"result_srt_key\": null, \"cancel_requested\": false}'::jsonb
+             \"result_video_key\": null, \"result_srt_key\": null, \"cancel_requested\": false,
+             \"source_deleted\": false}'::jsonb
            || coalesce((SELECT jsonb_object_agg(part.key, part.value ORDER BY event.seq)
                           FROM public.job_events AS event
                          CROSS JOIN LATERAL jsonb_each(event.data -> 'set') AS part
                          WHERE event.job_id = job.id AND jsonb_typeof(event.data -> 'set') = 'object'
                            -- An adopted job's older events may hold anything under that key.
                            AND part.key IN ('status', 'lease', 'attempts', 'worker_id', 'error_code', 'error_message',
-                                            'result_video_key', 'result_srt_key', 'cancel_requested')), '{}')
+                                            'result_video_key', 'result_srt_key', 'cancel_requested',
+                                            'source_deleted')), '{}')
            || (SELECT jsonb_build_object('events', count(*), 'first', min(event.seq), 'last', max(event.seq))
                  FROM public.job_events AS event WHERE event.job_id = job.id) AS state
   ) AS folded

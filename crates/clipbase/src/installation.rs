@@ -12,7 +12,7 @@ use crate::db::statement::{always, maybe};
 use crate::error::{Code, Error, Result};
 use crate::ids::InstallationId;
 use crate::jobs::row::Reader;
-use crate::storage::{Bucket, StorageKey, byte_stream};
+use crate::storage::{Bucket, BucketReport, StorageKey, byte_stream};
 
 pub(crate) static STATEMENTS: &[&Statement] = &[&READ, &ADOPT];
 
@@ -53,13 +53,14 @@ struct Installed {
 
 impl Clipbase {
     /// Makes the buckets, and ties this database to them: the first bootstrap writes the marker, later ones
-    /// find it. Safe to repeat and to run from several processes at once.
+    /// find it. Safe to repeat and to run from several processes at once. Tells which buckets are new, and
+    /// where the others differ from what is configured.
     ///
     /// # Errors
     /// `INSTALLATION_MISMATCH` when the buckets belong to another database, or this database is a copy.
-    pub async fn bootstrap(&self) -> Result<()> {
+    pub async fn bootstrap(&self) -> Result<Vec<BucketReport>> {
         let inner = self.inner();
-        inner.storage.ensure_buckets().await?;
+        let buckets = inner.storage.ensure_buckets().await?;
         let installed = inner.read_installation().await?;
         if installed.is_here == Some(false) {
             return Err(copied());
@@ -77,7 +78,7 @@ impl Clipbase {
                 .rows(&ADOPT, &[&false, &installed.identity])
                 .await?;
         }
-        Ok(())
+        Ok(buckets)
     }
 
     /// Ties this database to its buckets on purpose, after a restore: use it only when nothing else works
@@ -85,9 +86,9 @@ impl Clipbase {
     ///
     /// # Errors
     /// The database's and the storage's.
-    pub async fn adopt_installation(&self) -> Result<()> {
+    pub async fn adopt_installation(&self) -> Result<Vec<BucketReport>> {
         let inner = self.inner();
-        inner.storage.ensure_buckets().await?;
+        let buckets = inner.storage.ensure_buckets().await?;
         let installed = inner.read_installation().await?;
         let rows = inner
             .database
@@ -98,7 +99,7 @@ impl Clipbase {
         for bucket in Bucket::ALL {
             inner.write_marker(bucket, id).await?;
         }
-        Ok(())
+        Ok(buckets)
     }
 
     /// Checks that database and buckets belong together, as claims and deletions do before they start.

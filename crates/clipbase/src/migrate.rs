@@ -19,8 +19,11 @@ use sha2::{Digest, Sha256};
 
 use self::books::{Applied, check_applied, is_known, read_applied};
 pub use self::sets::Sets;
-use crate::db::{DatabaseConfig, DatabaseMode, connect};
+use crate::clipbase::Clipbase;
+use crate::db::{DatabaseConfig, DatabaseMode, Statement, connect};
 use crate::error::{Code, Error, Result};
+
+pub(crate) static STATEMENTS: &[&Statement] = &[&books::APPLIED];
 
 /// One file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,6 +60,9 @@ pub const CORE: &[Migration] = migrations! { "core" in "":
     "20261123000700" "job_triggers",
     "20261123000800" "event_triggers",
     "20261123000900" "access",
+    "20261123001000" "outbox_by_bucket",
+    "20261123001100" "source_expiry",
+    "20261123001500" "reconciliation_turn",
 };
 
 /// Every migration of the set of API keys, oldest first.
@@ -206,14 +212,28 @@ pub async fn check(config: &DatabaseConfig) -> Result<()> {
 /// `SCHEMA_MISMATCH`; the message names a set that the database has not.
 pub async fn check_with(config: &DatabaseConfig, sets: Sets) -> Result<()> {
     let client = connect(config).await?;
-    let applied = read_applied(&client).await?;
+    check_all(&read_applied(&client).await?, sets)
+}
+
+impl Clipbase {
+    /// As [`check`], over a connection of the pool: for a probe that asks again and again.
+    ///
+    /// # Errors
+    /// `SCHEMA_MISMATCH`, also for a database that has no schema at all.
+    pub async fn check_schema(&self) -> Result<()> {
+        let rows = self.database().rows(&books::APPLIED, &[]).await?;
+        check_all(&books::read_rows(&rows)?, Sets::CORE)
+    }
+}
+
+fn check_all(applied: &[Applied], wanted: Sets) -> Result<()> {
     let known = all();
-    check_applied(&applied, &known)?;
-    let present = Sets::CORE.and_applied(&applied);
+    check_applied(applied, &known)?;
+    let present = Sets::CORE.and_applied(applied);
     let is_missing = |of: Sets| {
         known
             .iter()
-            .any(|migration| of.has(migration.set) && !has(&applied, migration))
+            .any(|migration| of.has(migration.set) && !has(applied, migration))
     };
     if is_missing(present) {
         return Err(Error::failed(
@@ -221,7 +241,7 @@ pub async fn check_with(config: &DatabaseConfig, sets: Sets) -> Result<()> {
             "the database's schema is older than this binary; run `clipbase migrate`",
         ));
     }
-    if is_missing(sets) {
+    if is_missing(wanted) {
         return Err(Error::failed(
             Code::SchemaMismatch,
             "the database has no table of API keys; run `clipbase migrate --api-keys`",

@@ -95,13 +95,13 @@ pub const EDGES: [Edge; 6] = [
         from: JobStatus::Processing,
         to: JobStatus::Done,
         by: "finish(lease)",
-        effects: "results, progress 100, finished, expiry by retention unless set",
+        effects: "results, progress 100, finished, expiry by retention unless set, the source's by its own",
     },
     Edge {
         from: JobStatus::Processing,
         to: JobStatus::Failed,
         by: "fail(lease) when fatal or out of attempts; cancel; reap out of attempts",
-        effects: "code, message, finished, expiry by retention unless set",
+        effects: "code, message, finished, expiry by retention unless set, the source's by its own",
     },
     Edge {
         from: JobStatus::Processing,
@@ -113,13 +113,13 @@ pub const EDGES: [Edge; 6] = [
         from: JobStatus::Queued,
         to: JobStatus::Failed,
         by: "cancel",
-        effects: "code CANCELED, finished, expiry by retention unless set",
+        effects: "code CANCELED, finished, expiry by retention unless set, the source's by its own",
     },
     Edge {
         from: JobStatus::Failed,
         to: JobStatus::Queued,
         by: "retry (operator)",
-        effects: "attempts 0, error, cancel, results and retention's expiry cleared; the lease goes on",
+        effects: "attempts 0, error, cancel, results and retention's expiries cleared; the lease goes on; not without its source",
     },
 ];
 

@@ -38,16 +38,18 @@ macro_rules! gives_back {
 pub(crate) use gives_back;
 
 /// Makes the CTEs `found`, `moved` and `recorded`. The arguments are SQL expressions: who moves, whether the
-/// fence is left out (an operator), retention in seconds, and the backoff's base and cap in seconds.
+/// fence is left out (an operator), retention in seconds (of the job done or failed, and of its source), and
+/// the backoff's base and cap in seconds.
 macro_rules! move_ctes {
     (by: $by:literal, unfenced: $unfenced:literal, keep_done: $keep_done:literal,
-     keep_failed: $keep_failed:literal, backoff_base: $base:literal, backoff_cap: $cap:literal) => {
+     keep_failed: $keep_failed:literal, keep_source: $keep_source:literal, backoff_base: $base:literal, backoff_cap: $cap:literal) => {
         concat!(
             "
 found AS MATERIALIZED (
     SELECT input.*, job.status, job.attempts, job.lease AS held_lease, job.worker_id AS held_worker,
            job.result_video_key AS held_video, job.result_srt_key AS held_srt,
            job.cancel_requested_at IS NOT NULL AS canceled,
+           job.source_deleted_at IS NOT NULL AS is_without_source,
            -- A release that gives its attempt back, until it did so too often.
            ", $crate::transitions::gives_back!(), " AS refunded,
            CASE job.status
@@ -70,7 +72,10 @@ found AS MATERIALIZED (
                CASE WHEN input.ask = 'cancel' OR (input.ask = 'become failed' AND ", $unfenced, ") THEN 'failed'
                     WHEN input.ask = 'become processing' THEN 'processing' END
            WHEN 'failed' THEN
-               CASE WHEN input.ask = 'reopen' OR (input.ask = 'become queued' AND ", $unfenced, ") THEN 'queued' END
+               -- Without its source there is nothing to try again.
+               CASE WHEN job.source_deleted_at IS NULL
+                         AND (input.ask = 'reopen' OR (input.ask = 'become queued' AND ", $unfenced, "))
+                    THEN 'queued' END
            END AS next
       FROM input
      CROSS JOIN LATERAL (
@@ -166,7 +171,14 @@ moved AS (
                -- A retry takes back the expiry that the failure gave, not one that a caller chose.
                WHEN verdict.status = 'failed' AND job.expires_at = job.finished_at + make_interval(secs => ",
             $keep_failed, ") THEN NULL
-               ELSE job.expires_at END
+               ELSE job.expires_at END,
+           source_expires_at = CASE
+               -- Only a source in the job's own folder is the job's to lose.
+               WHEN verdict.next IN ('done', 'failed') AND ", $keep_source, " IS NOT NULL
+                    AND job.source_deleted_at IS NULL AND starts_with(job.source_key, 'sources/' || job.id || '/')
+               THEN now() + make_interval(secs => ", $keep_source, ")
+               WHEN verdict.status = 'failed' THEN NULL
+               ELSE job.source_expires_at END
       FROM verdict
      WHERE job.id = verdict.id
        -- Keeps the plan on the primary key however few rows the statistics promise.

@@ -246,6 +246,7 @@ fn finish(batch: u32) -> Vec<String> {
         "'{}'".to_owned(),
         "'{}'".to_owned(),
         KEEP.to_owned(),
+        "NULL".to_owned(),
     ]
 }
 
@@ -253,7 +254,7 @@ fn finish(batch: u32) -> Vec<String> {
 fn turn(batch: u32) -> String {
     let mut list = claim(batch);
     list.extend(CARRIED.iter().map(|name| format!(":{name}")));
-    list.extend(owned(&["'{}'", "'{}'", KEEP]));
+    list.extend(owned(&["'{}'", "'{}'", KEEP, "NULL"]));
     let sql = with_arguments("leases.turn", &list);
     let head = sql
         .rsplit_once("\nSELECT outcome, id,")

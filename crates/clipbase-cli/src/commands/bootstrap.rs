@@ -1,23 +1,48 @@
-//! `clipbase bootstrap`: makes the buckets and ties them to the database.
+//! `clipbase bootstrap`: makes the buckets, proves what the credential may do, and ties the database to them.
 
 use clap::Args;
 use clipbase::migrate;
-use serde_json::json;
+use clipbase::storage::{Bucket, BucketReport, ProbeReport, probe};
+use serde::Serialize;
 
 use crate::context::{Context, Global};
 use crate::environment::Environment;
 use crate::failure::Failure;
-use crate::output::Output;
+use crate::output::{Output, table};
 
-/// Make the buckets and tie them to the database.
+/// Make the buckets, prove what the credential may do in them, and tie the database to them.
 ///
-/// The tie keeps a restored copy of a database from deleting the original's files: claims and deletions refuse
-/// where database and buckets do not belong together.
+/// Each bucket is tried by storing, reading, signing, listing and removing a small object. A random id is
+/// written to the database and to each bucket. Claims and deletions refuse where they differ, so that a
+/// restored copy of a database does not delete the original's files.
 #[derive(Args)]
 pub(crate) struct Bootstrap {
-    /// Tie the buckets to this database although they belong to another one, which must be gone
+    /// Take over the buckets for this database, after a restore; nothing else may work with them any more
     #[arg(long)]
     adopt: bool,
+
+    /// Give buckets that differ from the settings the configured limits, and make them private
+    #[arg(long)]
+    mend: bool,
+}
+
+#[derive(Serialize)]
+struct Report {
+    adopted: bool,
+    buckets: Vec<BucketReport>,
+    probe: Vec<Proof>,
+}
+
+/// One step of a probe, as it is shown.
+#[derive(Serialize)]
+struct Proof {
+    bucket: Bucket,
+    step: &'static str,
+    ok: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    code: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    message: Option<String>,
 }
 
 impl Bootstrap {
@@ -33,17 +58,89 @@ impl Bootstrap {
         } else {
             migrate::check(&context.database).await?;
         }
+        let storage = context.clipbase.storage();
+        let mut buckets = storage.ensure_buckets().await?;
+        if self.mend && buckets.iter().any(|bucket| !bucket.drift.is_empty()) {
+            storage.mend_buckets().await?;
+            for (bucket, now) in buckets.iter_mut().zip(storage.ensure_buckets().await?) {
+                bucket.drift = now.drift;
+            }
+        }
+        let mut report = Report {
+            adopted: self.adopt,
+            buckets,
+            probe: Vec::new(),
+        };
+        let mut refused = None;
+        for bucket in Bucket::ALL {
+            let tried = probe(storage.as_ref(), bucket).await;
+            refused = refused.or_else(|| failure(&tried));
+            report.probe.extend(proofs(&tried));
+        }
+        if let Some(failure) = refused {
+            return Err(output.finding(&report, failure, show));
+        }
         if self.adopt {
             context.clipbase.adopt_installation().await?;
         } else {
             context.clipbase.bootstrap().await?;
         }
-        let what = if self.adopt {
-            "the buckets belong to this database now"
-        } else {
-            "ready"
-        };
-        output.success(&json!({ "adopted": self.adopt }), |_| what.to_owned());
+        output.success(&report, show);
         Ok(())
     }
+}
+
+fn failure(report: &ProbeReport) -> Option<Failure> {
+    let (step, error) = report.failure()?;
+    let (code, what) = (error.code().as_str(), step.as_str());
+    let message = format!("the credential cannot {what} in every bucket: {error}");
+    Some(Failure::new(code, message))
+}
+
+fn proofs(report: &ProbeReport) -> impl Iterator<Item = Proof> {
+    report.steps.iter().map(|(step, outcome)| {
+        let error = outcome.as_ref().err();
+        Proof {
+            bucket: report.bucket,
+            step: step.as_str(),
+            ok: outcome.is_ok(),
+            code: error.map(|error| error.code().as_str()),
+            message: error.map(ToString::to_string),
+        }
+    })
+}
+
+fn show(report: &Report) -> String {
+    let rows = report.buckets.iter().map(|bucket| {
+        let state = if bucket.is_new { "made" } else { "found" };
+        let proofs = report
+            .probe
+            .iter()
+            .filter(|proof| proof.bucket == bucket.bucket);
+        let (good, bad): (Vec<&Proof>, Vec<&Proof>) = proofs.partition(|proof| proof.ok);
+        let names = |proofs: Vec<&Proof>| {
+            let names: Vec<_> = proofs.iter().map(|proof| proof.step).collect();
+            names.join(", ")
+        };
+        let drift: Vec<_> = bucket.drift.iter().map(|drift| drift.as_str()).collect();
+        vec![
+            bucket.bucket.name().to_owned(),
+            state.to_owned(),
+            names(good),
+            names(bad),
+            drift.join("; "),
+        ]
+    });
+    let mut text = table(&["bucket", "", "may", "may not", "differs"], rows);
+    if report.buckets.iter().any(|bucket| !bucket.drift.is_empty()) {
+        text += "a bucket differs from the settings; `clipbase bootstrap --mend` changes it\n";
+    }
+    if report.probe.iter().all(|proof| proof.ok) {
+        text += if report.adopted {
+            "the buckets belong to this database now\n"
+        } else {
+            "ready\n"
+        };
+    }
+    text
 }

@@ -1,21 +1,31 @@
 //! `clipbase cleanup`: removes expired jobs and objects that nobody owns any more.
 
-use std::io::IsTerminal;
+mod show;
 
-use clap::Args;
-use clipbase::cleanup::{BATCH_MAX, DueDeletion, Expired};
+use std::io::IsTerminal;
+use std::num::NonZeroU32;
+use std::ops::ControlFlow;
+use std::time::Duration;
+
+use clap::{Args, ValueEnum};
+use clipbase::cleanup::{
+    CleanupOptions, DueDeletion, GRACE, PlannedJob, PlannedSource, ReconcileOptions,
+    ReconcileReport, ReconcileSource, Report,
+};
 use indicatif::{ProgressBar, ProgressDrawTarget};
 use serde::Serialize;
+use tokio_util::sync::CancellationToken;
 
-use crate::context::{Context, Global};
+use crate::context::{Context, Global, jittered, shutdown_token};
 use crate::environment::Environment;
 use crate::failure::Failure;
-use crate::output::{Output, table};
+use crate::output::Output;
+use crate::time::parse_duration;
 
 /// Remove expired jobs and the objects that nobody owns any more.
 ///
 /// Works in batches, never on a job that a worker holds; safe to kill and to run again, and to run in several
-/// places at once.
+/// places at once. How long things are kept: CLIPBASE_KEEP_DONE, CLIPBASE_KEEP_FAILED, CLIPBASE_KEEP_SOURCES.
 #[derive(Args)]
 pub(crate) struct Cleanup {
     /// List what would go, and remove nothing
@@ -25,14 +35,55 @@ pub(crate) struct Cleanup {
     /// Stop after so many jobs and so many objects
     #[arg(long, value_name = "N", default_value_t = u64::MAX, hide_default_value = true)]
     limit: u64,
+
+    /// Remove at most so many objects a second
+    #[arg(long, value_name = "N")]
+    rate: Option<NonZeroU32>,
+
+    /// Compare the buckets with the rows too: remove what nobody owns, report what is missing
+    #[arg(long)]
+    reconcile: bool,
+
+    /// Leave objects alone that are younger than this: at least 24h [default: 25h]
+    #[arg(long, value_name = "TIME", requires = "reconcile", value_parser = parse_duration)]
+    grace: Option<Duration>,
+
+    /// Where to read the objects: the buckets' listing, or Supabase's own table by SQL
+    #[arg(
+        long,
+        value_name = "WHERE",
+        requires = "reconcile",
+        default_value = "auto"
+    )]
+    objects: Objects,
+
+    /// Go on until stopped, one pass after the other
+    #[arg(long, conflicts_with = "dry_run")]
+    watch: bool,
+
+    /// With --watch: the pause between two passes, give or take a half
+    #[arg(long, value_name = "TIME", default_value = "60s", value_parser = parse_duration)]
+    interval: Duration,
+
+    /// With --watch and --reconcile: how often to compare, whoever does it
+    #[arg(long, value_name = "TIME", default_value = "24h", value_parser = parse_duration)]
+    reconcile_every: Duration,
 }
 
-#[derive(Serialize)]
+#[derive(Clone, Copy, ValueEnum)]
+enum Objects {
+    Auto,
+    List,
+    Sql,
+}
+
+/// What a dry run lists.
+#[derive(Default, Serialize)]
 struct Plan {
-    expired: Vec<Expired>,
-    due: Vec<DueDeletion>,
-    /// Whether more than one batch is due; the lists hold the first.
-    is_partial: bool,
+    jobs: Vec<PlannedJob>,
+    sources: Vec<PlannedSource>,
+    objects: Vec<DueDeletion>,
+    reconciled: Option<ReconcileReport>,
 }
 
 impl Cleanup {
@@ -46,46 +97,135 @@ impl Cleanup {
             return Err(Failure::input("--limit must be at least 1"));
         }
         let context = Context::open(global, environment).await?;
-        let cleanup = context.clipbase.cleanup();
         if self.dry_run {
-            let batch = u32::try_from(self.limit)
-                .unwrap_or(BATCH_MAX)
-                .min(BATCH_MAX);
-            let expired = cleanup.expired(batch).await?;
-            let due = cleanup.due_deletions(batch).await?;
-            let full = batch as usize;
-            let is_partial = expired.len() == full || due.len() == full;
-            output.success(
-                &Plan {
-                    expired,
-                    due,
-                    is_partial,
-                },
-                show_plan,
-            );
-            return Ok(());
+            return self.plan(&context, output).await;
         }
+        if self.watch {
+            return self.watch(&context, output).await;
+        }
+        let report = self.pass(&context, output, self.reconcile).await?;
+        output.success(&report, show::report);
+        Ok(())
+    }
+
+    fn reconcile_options(&self, delete: bool) -> ReconcileOptions {
+        ReconcileOptions {
+            grace: self.grace.unwrap_or(GRACE),
+            delete,
+            source: match self.objects {
+                Objects::Auto => ReconcileSource::Auto,
+                Objects::List => ReconcileSource::List,
+                Objects::Sql => ReconcileSource::Sql,
+            },
+        }
+    }
+
+    async fn pass(
+        &self,
+        context: &Context,
+        output: Output,
+        reconcile: bool,
+    ) -> Result<Report, Failure> {
+        let options = CleanupOptions {
+            limit: self.limit,
+            max_deletes_per_second: self.rate,
+            reconcile: reconcile.then(|| self.reconcile_options(true)),
+        };
         let bar = spinner(output);
+        let cleanup = context.clipbase.cleanup();
         let report = cleanup
-            .run(self.limit, |report| {
-                let (jobs, objects) = (report.jobs_deleted, report.objects_removed);
-                bar.set_message(format!("{jobs} jobs deleted, {objects} objects removed"));
+            .run(&options, |report| {
+                bar.set_message(show::progress(report));
                 bar.tick();
             })
-            .await?;
+            .await;
         bar.finish_and_clear();
-        output.success(&report, |report| {
-            let row = |what: &str, count: u64| vec![what.to_owned(), count.to_string()];
-            table(
-                &["what", "count"],
-                [
-                    row("expired jobs deleted", report.jobs_deleted),
-                    row("objects removed", report.objects_removed),
-                    row("objects kept, a job owns them", report.objects_kept),
-                    row("objects to try again later", report.objects_failed),
-                    row("idempotency keys forgotten", report.requests_forgotten),
-                ],
-            )
+        Ok(report?)
+    }
+
+    /// One pass after the other. What time may mend is told and waited out.
+    async fn watch(&self, context: &Context, output: Output) -> Result<(), Failure> {
+        let shutdown = shutdown_token();
+        if !output.is_json() {
+            eprintln!("cleaning up; stop it with Ctrl-C");
+        }
+        while !shutdown.is_cancelled() {
+            match self.watched_pass(context, output, &shutdown).await {
+                Ok(Some(report)) if report != Report::default() => {
+                    output.success(&report, show::line);
+                }
+                Ok(_) => {}
+                Err(failure) if failure.may_pass() => {
+                    eprintln!("warning: {} [{}]", failure.message(), failure.code());
+                }
+                Err(failure) => return Err(failure),
+            }
+            tokio::select! {
+                () = tokio::time::sleep(jittered(self.interval)) => {}
+                () = shutdown.cancelled() => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// A pass that ends early when a stop is asked for; killing one in the middle does no harm.
+    async fn watched_pass(
+        &self,
+        context: &Context,
+        output: Output,
+        shutdown: &CancellationToken,
+    ) -> Result<Option<Report>, Failure> {
+        let pass = async {
+            let cleanup = context.clipbase.cleanup();
+            let reconcile = self.reconcile && cleanup.take_reconciliation().await?;
+            let report = self.pass(context, output, reconcile).await?;
+            if reconcile {
+                cleanup.confirm_reconciliation(self.reconcile_every).await?;
+            }
+            Ok(Some(report))
+        };
+        tokio::select! {
+            outcome = pass => outcome,
+            () = shutdown.cancelled() => Ok(None),
+        }
+    }
+
+    /// Lists everything that a run would delete. For people, a page at a time; nothing is kept.
+    async fn plan(&self, context: &Context, output: Output) -> Result<(), Failure> {
+        let cleanup = context.clipbase.cleanup();
+        let mut plan = Plan::default();
+        let (mut jobs, mut sources, mut objects) = (0, 0, 0);
+        let mut after = None;
+        loop {
+            let page = cleanup.plan(after.as_ref()).await?;
+            jobs += page.jobs.len();
+            sources += page.sources.len();
+            objects += page.objects.len();
+            if output.is_json() {
+                plan.jobs.extend(page.jobs);
+                plan.sources.extend(page.sources);
+                plan.objects.extend(page.objects);
+            } else {
+                output.text(&show::plan_page(&page));
+            }
+            after = page.next;
+            if after.is_none() {
+                break;
+            }
+        }
+        if self.reconcile {
+            let bar = spinner(output);
+            let options = self.reconcile_options(false);
+            let found = cleanup.reconcile(&options, None, |found| {
+                bar.set_message(show::reconcile_progress(found));
+                bar.tick();
+                ControlFlow::Continue(())
+            });
+            plan.reconciled = Some(found.await?);
+            bar.finish_and_clear();
+        }
+        output.success(&plan, |plan| {
+            show::plan_end(jobs, sources, objects, plan.reconciled.as_ref())
         });
         Ok(())
     }
@@ -99,34 +239,4 @@ fn spinner(output: Output) -> ProgressBar {
         ProgressDrawTarget::hidden()
     };
     ProgressBar::with_draw_target(None, target)
-}
-
-fn show_plan(plan: &Plan) -> String {
-    let jobs = plan.expired.iter().map(|job| {
-        let expired = job
-            .expires_at
-            .map_or_else(String::new, |time| format!("{time:.0}"));
-        vec![job.id.to_string(), job.status.to_string(), expired]
-    });
-    let objects = plan.due.iter().map(|object| {
-        let error = object.last_error_code.clone().unwrap_or_default();
-        vec![
-            object.object_key.clone(),
-            object.reason.clone(),
-            object.attempts.to_string(),
-            error,
-        ]
-    });
-    let mut text = format!("{} jobs would be deleted\n", plan.expired.len());
-    if !plan.expired.is_empty() {
-        text += &table(&["job", "status", "expired"], jobs);
-    }
-    text += &format!("{} objects would be removed\n", plan.due.len());
-    if !plan.due.is_empty() {
-        text += &table(&["object", "reason", "tries", "last error"], objects);
-    }
-    if plan.is_partial {
-        text += "there may be more: this is the first batch\n";
-    }
-    text
 }

@@ -232,11 +232,9 @@ impl Clip {
             .iter()
             .map(|byte| format!("{byte:02x}"))
             .collect();
-        Ok(Idempotency {
-            scope: SCOPE.to_owned(),
-            key,
-            ttl: REQUEST_TTL,
-        })
+        let mut request = Idempotency::new(SCOPE, key);
+        request.ttl = REQUEST_TTL;
+        Ok(request)
     }
 
     /// The job that an earlier run of this command made, unless its clip is gone.

@@ -1,5 +1,7 @@
 //! `clipbase doctor`: checks the set-up and the data, and says what to mend.
 
+mod storage;
+
 use clap::Args;
 use clipbase::DatabaseMode;
 use clipbase::migrate;
@@ -62,6 +64,7 @@ impl Doctor {
         }
         let context = Context::connect(global, environment).await?;
         check_server(&context, &mut checks).await?;
+        storage::check(&context, &mut checks).await;
         match migrate::check(&context.database).await {
             Ok(()) => {
                 checks.add("migrations", State::Good, "up to date");

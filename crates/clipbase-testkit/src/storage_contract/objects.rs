@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use clipbase::storage::{Bucket, SMALL_OBJECT_BYTES_MAX, StorageKey, byte_stream};
+use clipbase::storage::{Bucket, SMALL_OBJECT_BYTES_MAX, StorageKey, byte_stream, probe};
 use clipbase::{Code, JobId};
 use futures_util::{StreamExt, stream};
 
@@ -250,4 +250,12 @@ pub async fn making_buckets_again_changes_nothing(subject: &Subject) {
     assert!(subject.take(&key).await);
     let page = subject.storage().list(Bucket::Sources, None, 1).await;
     assert!(page.is_ok());
+}
+
+/// A credential that works is seen to work, up to the removal of what it was tried with.
+pub async fn a_probe_may_do_everything(subject: &Subject) {
+    for bucket in Bucket::ALL {
+        let report = probe(subject.storage(), bucket).await;
+        assert!(report.is_good(), "{report:?}");
+    }
 }

@@ -23,18 +23,23 @@ pub struct Expired {
     pub expires_at: Option<Timestamp>,
 }
 
-/// Which rows go: past their time and not under a live lease, where the seed's heartbeat counts too.
+/// Which rows go by a moment: past their time and not under a live lease, where the seed's heartbeat counts too.
 macro_rules! expired {
-    ($ttl:literal) => {
+    ($now:literal, $ttl:literal) => {
         concat!(
-            "job.expires_at <= now()
+            "job.expires_at <= ",
+            $now,
+            "
        AND (job.status <> 'processing'
             OR greatest(job.lease_expires_at, job.last_heartbeat_at + make_interval(secs => ",
             $ttl,
-            ")) < now())"
+            ")) < ",
+            $now,
+            ")"
         )
     };
 }
+pub(super) use expired;
 
 pub(super) static EXPIRE: Statement = Statement {
     name: "cleanup.expire",
@@ -44,7 +49,7 @@ DELETE FROM public.jobs
  WHERE id = ANY (ARRAY(
     SELECT job.id FROM public.jobs AS job
      WHERE ",
-        expired!("$1"),
+        expired!("now()", "$1"),
         "
      ORDER BY job.expires_at
      LIMIT (SELECT $2)
@@ -62,7 +67,7 @@ pub(super) static EXPIRED: Statement = Statement {
 SELECT job.id, job.status::text AS status, job.expires_at
   FROM public.jobs AS job
  WHERE ",
-        expired!("$1"),
+        expired!("now()", "$1"),
         "
  ORDER BY job.expires_at
  LIMIT $2"
@@ -107,12 +112,13 @@ impl Cleanup<'_> {
                 &[&self.lease_ttl().as_secs_f64(), &i64::from(limit)],
             )
             .await?;
+        metrics::counter!("clipbase_cleanup_jobs_total").increment(rows.len() as u64);
         rows.iter()
             .map(|row| Ok(JobId::from_uuid(Reader::new(row).take()?)))
             .collect()
     }
 
-    /// Lists what [`Cleanup::expire`] would delete, and deletes nothing.
+    /// Lists the first of what [`Cleanup::expire`] would delete, and deletes nothing. [`Cleanup::plan`] lists all.
     ///
     /// # Errors
     /// As [`Cleanup::expire`].

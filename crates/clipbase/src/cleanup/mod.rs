@@ -2,42 +2,79 @@
 //!
 //! A job that is deleted, by whom ever, puts its objects' keys into the outbox in the same transaction (a
 //! trigger does it). From there [`Cleanup::drain`] removes them from the storage. Both halves work in
-//! bounded batches, need no leader, and may be killed at any point and run again.
+//! bounded batches, need no leader, and may be killed at any point and run again. [`Cleanup::reconcile`]
+//! compares the buckets with the rows, for what no transaction can catch.
 
+mod announce;
+mod backlog;
 mod expire;
 mod outbox;
+mod ownership;
+mod pace;
+mod plan;
+mod reconcile;
+mod sources;
+mod tick;
+mod turn;
 
+use std::num::NonZeroU32;
+use std::ops::ControlFlow;
 use std::time::Duration;
 
 use serde::Serialize;
 
+pub use announce::UPLOAD_TTL;
+pub use backlog::{Backlog, DueDeletion};
 pub use expire::Expired;
-pub use outbox::{Backlog, Drained, DueDeletion, UPLOAD_TTL};
+pub use outbox::Drained;
+pub use plan::{PLAN_PAGE, PlanCursor, PlanPage, PlannedJob, PlannedSource};
+pub use reconcile::{
+    BucketTally, GRACE, GRACE_MIN, MissingObject, REPORTED_MAX, ReconcileCursor, ReconcileOptions,
+    ReconcileReport, ReconcileSource,
+};
+pub use tick::TickOptions;
 
 use crate::clipbase::Inner;
 use crate::db::{Database, Statement};
 use crate::error::{Error, Result};
+use pace::Pace;
 
 /// The most rows or keys that one batch handles: as many keys as one call of the storage removes.
 pub const BATCH_MAX: u32 = 1_000;
 
 pub(crate) static STATEMENTS: &[&Statement] = &[
+    &announce::ANNOUNCE,
+    &backlog::BACKLOG,
+    &backlog::DUE,
     &expire::EXPIRE,
     &expire::EXPIRED,
     &expire::FORGET_REQUESTS,
-    &outbox::ANNOUNCE,
-    &outbox::TAKE,
     &outbox::CONFIRM,
     &outbox::FAIL,
-    &outbox::DUE,
-    &outbox::BACKLOG,
+    &outbox::TAKE,
+    &plan::CLOCK,
+    &plan::PLAN_JOBS,
+    &plan::PLAN_OBJECTS,
+    &plan::PLAN_SOURCES,
+    &reconcile::JUDGE,
+    &reconcile::NAMED,
+    &reconcile::OBJECTS_TABLE,
+    &reconcile::STILL_NAMED,
+    &sources::EXPIRE_SOURCES,
+    &tick::DUE_WORK,
+    &turn::CONFIRM_TURN,
+    &turn::TAKE_TURN,
 ];
+
+/// Statements on Supabase's own tables, which not every database has.
+pub(crate) static OPTIONAL_STATEMENTS: &[&Statement] =
+    &[&reconcile::OBJECTS_PAGE, &reconcile::MARKERS];
 
 /// Expiry and the outbox. A cheap value: make one where you need it.
 ///
 /// ```
 /// # use clipbase::{ClipRange, JobId, NewJob, Source};
-/// # use clipbase::cleanup::UPLOAD_TTL;
+/// # use clipbase::cleanup::{CleanupOptions, UPLOAD_TTL};
 /// # use clipbase::storage::{StorageKey, byte_stream};
 /// # clipbase_testkit::example(async |clipbase| {
 /// // Announced, uploaded, adopted: a crash at any point leaks nothing.
@@ -50,7 +87,7 @@ pub(crate) static STATEMENTS: &[&Statement] = &[
 ///
 /// // A deleted job's objects go with the next clean-up.
 /// clipbase.jobs().delete(id).await?;
-/// let report = clipbase.cleanup().run(1_000, |_| ()).await?;
+/// let report = clipbase.cleanup().run(&CleanupOptions::default(), |_| ()).await?;
 /// assert_eq!(report.objects_removed, 1);
 /// assert!(clipbase.storage().info(&key).await?.is_none());
 /// # Ok(())
@@ -61,19 +98,65 @@ pub struct Cleanup<'a> {
     inner: &'a Inner,
 }
 
+/// What a clean-up shall do.
+#[derive(Clone, Debug)]
+pub struct CleanupOptions {
+    /// Stop after so many jobs, so many sources and so many objects. Default: no bound.
+    pub limit: u64,
+    /// Remove at most so many objects a second, in this process. Default: no bound.
+    pub max_deletes_per_second: Option<NonZeroU32>,
+    /// Compare the buckets with the rows first, so that what is found goes in the same run. Default: not.
+    pub reconcile: Option<ReconcileOptions>,
+}
+
+impl Default for CleanupOptions {
+    fn default() -> Self {
+        Self {
+            limit: u64::MAX,
+            max_deletes_per_second: None,
+            reconcile: None,
+        }
+    }
+}
+
+impl CleanupOptions {
+    /// A clean-up that stops after so many jobs, so many sources and so many objects.
+    pub fn limited(limit: u64) -> Self {
+        Self {
+            limit,
+            ..Self::default()
+        }
+    }
+}
+
 /// What a clean-up did.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Report {
     /// Expired jobs that were deleted.
     pub jobs_deleted: u64,
+    /// Sources that were given up while their jobs stay.
+    pub sources_removed: u64,
     /// Idempotency keys that had run out.
     pub requests_forgotten: u64,
     /// Objects that are gone, by this run or before it.
     pub objects_removed: u64,
     /// Objects that a live job turned out to own; they stay.
     pub objects_kept: u64,
+    /// Objects that may be written just now; they are looked at again later.
+    pub objects_put_off: u64,
     /// Objects that could not be removed; they are tried again later.
     pub objects_failed: u64,
+    /// What the reconciliation found, where one was asked for.
+    pub reconciled: Option<ReconcileReport>,
+}
+
+impl Report {
+    fn add(&mut self, drained: Drained) {
+        self.objects_removed += drained.removed;
+        self.objects_kept += drained.kept;
+        self.objects_put_off += drained.put_off;
+        self.objects_failed += drained.failed;
+    }
 }
 
 impl<'a> Cleanup<'a> {
@@ -89,35 +172,61 @@ impl<'a> Cleanup<'a> {
         self.inner.settings.lease_ttl
     }
 
-    /// Expires jobs and drains the outbox until nothing is due, or `limit` jobs were deleted and as many
-    /// objects handled. `progress` hears of each batch.
+    /// Expires jobs and sources and drains the outbox until nothing is due, or the limit is met. Where the
+    /// storage is away, rows expire all the same, and their objects wait in the outbox. `progress` hears of
+    /// each batch.
     ///
     /// # Errors
-    /// `INSTALLATION_MISMATCH`, before anything is deleted; the database's and the storage's.
-    pub async fn run(&self, limit: u64, mut progress: impl FnMut(&Report)) -> Result<Report> {
+    /// `INSTALLATION_MISMATCH`, before anything is deleted; the database's, and the storage's listing's.
+    pub async fn run(
+        &self,
+        options: &CleanupOptions,
+        mut progress: impl FnMut(&Report),
+    ) -> Result<Report> {
         self.inner.check_installation().await?;
+        let limit = options.limit;
         let mut report = Report::default();
+        if let Some(reconcile) = &options.reconcile {
+            let found = self
+                .reconcile(reconcile, None, |found| {
+                    report.reconciled = Some(found.clone());
+                    progress(&report);
+                    ControlFlow::Continue(())
+                })
+                .await?;
+            report.reconciled = Some(found);
+        }
         while report.jobs_deleted < limit {
-            let deleted = self.expire(batch(limit - report.jobs_deleted)).await?.len() as u64;
-            report.jobs_deleted += deleted;
+            let batch = self.expire(batch(limit - report.jobs_deleted)).await?.len() as u64;
+            report.jobs_deleted += batch;
             progress(&report);
-            if deleted == 0 {
+            if batch == 0 {
                 break;
             }
         }
-        report.requests_forgotten = self.forget_requests().await?;
-        let mut handled = 0;
-        while handled < limit {
-            let drained = self.drain(batch(limit - handled)).await?;
-            report.objects_removed += drained.removed;
-            report.objects_kept += drained.kept;
-            report.objects_failed += drained.failed;
-            progress(&report);
-            if drained.total() == 0 {
+        while report.sources_removed < limit {
+            let left = batch(limit - report.sources_removed);
+            let batch = self.expire_sources(left).await?.len() as u64;
+            report.sources_removed += batch;
+            if batch == 0 {
                 break;
             }
-            handled += drained.total();
+            progress(&report);
         }
+        while report.requests_forgotten < limit {
+            let batch = self.forget_requests().await?;
+            report.requests_forgotten += batch;
+            if batch < u64::from(BATCH_MAX) {
+                break;
+            }
+        }
+        let mut pace = Pace::new(options.max_deletes_per_second);
+        self.drain_all(limit, u64::MAX, &mut pace, |drained| {
+            report.add(drained);
+            progress(&report);
+        })
+        .await?;
+        self.gauge_backlog().await?;
         Ok(report)
     }
 }

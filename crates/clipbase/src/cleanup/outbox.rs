@@ -2,31 +2,29 @@
 //!
 //! A drainer takes keys by pushing their next attempt into the future, so that no transaction stays open
 //! while the storage works and several drainers share the work; what it confirms is gone leaves the table.
-//! An upload is announced here before its job exists: if the job never comes, the object goes.
+//! Keys are taken a bucket at a time, since one call of the storage removes objects of one bucket: so each
+//! call is full, however many jobs the keys come from.
 
-use std::time::Duration;
-
-use jiff::Timestamp;
-use serde::Serialize;
 use tokio_postgres::types::Type;
 
+use super::ownership::standing;
+use super::pace::Pace;
 use super::{Cleanup, check_batch};
 use crate::db::Statement;
-use crate::db::statement::{always, maybe};
-use crate::error::{Error, Result};
+use crate::db::statement::always;
+use crate::error::Result;
 use crate::jobs::row::Reader;
 use crate::storage::{RemoveOutcome, StorageKey};
 
-/// How long an announced upload waits for its job, unless set.
-pub const UPLOAD_TTL: Duration = Duration::from_secs(24 * 60 * 60);
-
 /// What a drain did.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
 pub struct Drained {
     /// Objects that are gone.
     pub removed: u64,
     /// Objects that a live job owns; they stay, and their entries are dropped.
     pub kept: u64,
+    /// Objects that may be written just now, by a live lease or through a link; looked at again later.
+    pub put_off: u64,
     /// Objects that could not be removed; tried again after a pause that doubles up to an hour.
     pub failed: u64,
 }
@@ -34,79 +32,95 @@ pub struct Drained {
 impl Drained {
     /// Returns how many keys were handled.
     pub const fn total(&self) -> u64 {
-        self.removed + self.kept + self.failed
+        self.removed + self.kept + self.put_off + self.failed
+    }
+
+    fn add(&mut self, other: Drained) {
+        self.removed += other.removed;
+        self.kept += other.kept;
+        self.put_off += other.put_off;
+        self.failed += other.failed;
     }
 }
 
-/// An object whose turn has come.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct DueDeletion {
-    /// The object, bucket first.
-    pub object_key: String,
-    /// `job_deleted` or `upload_unused`.
-    pub reason: String,
-    /// How often its removal was tried.
-    pub attempts: i32,
-    /// Why the last try failed.
-    pub last_error_code: Option<String>,
+/// Whose keys are taken together, as the column `bucket` has it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Shelf {
+    Sources,
+    Results,
+    /// Keys that nobody can read, written by hand.
+    Other,
 }
 
-/// How much waits in the outbox.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Backlog {
-    /// Objects that are due, counted up to 10,000.
-    pub due: i64,
-    /// When the longest waiting of them was due.
-    pub oldest_due_at: Option<Timestamp>,
+impl Shelf {
+    pub(super) const ALL: [Shelf; 3] = [Self::Sources, Self::Results, Self::Other];
+
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Sources => "sources",
+            Self::Results => "results",
+            Self::Other => "other",
+        }
+    }
 }
 
-pub(super) static ANNOUNCE: Statement = Statement {
-    name: "cleanup.announce_upload",
-    sql: "-- cleanup.announce_upload
-INSERT INTO public.storage_deletions (object_key, job_id, reason, next_attempt_at)
-VALUES ($1, $2, 'upload_unused', now() + make_interval(secs => $3))
-ON CONFLICT (object_key) DO UPDATE SET next_attempt_at = EXCLUDED.next_attempt_at
- WHERE storage_deletions.reason = 'upload_unused'
-   -- Else it has lapsed, and its object may be on its way out.
-   AND storage_deletions.attempts = 0 AND storage_deletions.next_attempt_at > now()
-RETURNING object_key",
-    params: &[Type::TEXT, Type::UUID, Type::FLOAT8],
-    columns: &[always("object_key", Type::VARCHAR)],
-};
+/// One bulk call and what came of it.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Batch {
+    pub(super) drained: Drained,
+    /// Whether the call failed as a whole: the next one would too.
+    pub(super) is_outage: bool,
+}
 
-// An object that a job names is that job's: its entry came from an upload whose job was made without us.
+// The pause's jitter is one for the whole batch, so that the batch stays one. An object that a job names is that
+// job's: its entry came from an upload whose job was made without us, or whose link has just ended.
 pub(super) static TAKE: Statement = Statement {
     name: "cleanup.take_deletions",
-    sql: "-- cleanup.take_deletions
+    sql: concat!(
+        "-- cleanup.take_deletions
 WITH due AS MATERIALIZED (
     SELECT deletion.object_key,
-           EXISTS (SELECT FROM public.jobs AS job
-                    WHERE job.id = deletion.job_id
-                      AND deletion.object_key IN (job.source_key, job.result_video_key, job.result_srt_key))
-               AS is_owned
+           CASE WHEN deletion.writable_until > now() THEN 'writable'
+                ELSE (SELECT ",
+        standing!("deletion.object_key"),
+        "
+                        FROM public.jobs AS job WHERE job.id = deletion.job_id) END AS standing
       FROM public.storage_deletions AS deletion
-     WHERE deletion.next_attempt_at <= now()
+     WHERE deletion.bucket = $1 AND deletion.next_attempt_at <= now()
      ORDER BY deletion.next_attempt_at
-     LIMIT (SELECT $1)
+     LIMIT (SELECT $2)
        FOR UPDATE OF deletion SKIP LOCKED
 ),
 kept AS (
     DELETE FROM public.storage_deletions
-     WHERE object_key = ANY (ARRAY(SELECT object_key FROM due WHERE is_owned))
+     WHERE object_key = ANY (ARRAY(SELECT object_key FROM due WHERE standing = 'named'))
+    RETURNING object_key
+),
+put_off AS (
+    UPDATE public.storage_deletions
+       SET next_attempt_at = greatest(writable_until, now() + interval '5 minutes')
+     WHERE object_key = ANY (ARRAY(SELECT object_key FROM due WHERE standing IN ('writable', 'live', 'awaited')))
     RETURNING object_key
 ),
 taken AS (
     UPDATE public.storage_deletions
        SET attempts = attempts + 1,
-           next_attempt_at = now() + least(interval '1 hour', interval '1 minute' * 2 ^ least(attempts, 10))
-     WHERE object_key = ANY (ARRAY(SELECT object_key FROM due WHERE NOT is_owned))
+           next_attempt_at = now() + least(interval '1 hour', interval '1 minute' * 2 ^ least(attempts, 10)
+                                                              * (SELECT 1 + random() / 4))
+     WHERE object_key = ANY (ARRAY(SELECT object_key FROM due WHERE standing IS NULL))
     RETURNING object_key
 )
-SELECT object_key, false AS is_owned FROM taken
+SELECT object_key, 'taken' AS fate FROM taken
 UNION ALL
-SELECT object_key, true FROM kept",
-    params: &[Type::INT8],
-    columns: &[always("object_key", Type::VARCHAR), always("is_owned", Type::BOOL)],
+SELECT object_key, 'kept' FROM kept
+UNION ALL
+SELECT object_key, 'put off' FROM put_off"
+    ),
+    params: &[Type::TEXT, Type::INT8],
+    columns: &[
+        always("object_key", Type::VARCHAR),
+        always("fate", Type::TEXT),
+    ],
 };
 
 // ARRAY(SELECT …): however many keys, the plan stays on the primary key.
@@ -129,64 +143,18 @@ UPDATE public.storage_deletions SET last_error_code = $2
     columns: &[],
 };
 
-pub(super) static DUE: Statement = Statement {
-    name: "cleanup.due_deletions",
-    sql: "-- cleanup.due_deletions
-SELECT object_key, reason, attempts, last_error_code
-  FROM public.storage_deletions
- WHERE next_attempt_at <= now()
- ORDER BY next_attempt_at
- LIMIT $1",
-    params: &[Type::INT8],
-    columns: &[
-        always("object_key", Type::VARCHAR),
-        always("reason", Type::VARCHAR),
-        always("attempts", Type::INT4),
-        maybe("last_error_code", Type::VARCHAR),
-    ],
-};
-
-pub(super) static BACKLOG: Statement = Statement {
-    name: "cleanup.backlog",
-    sql: "-- cleanup.backlog
-SELECT (SELECT count(*) FROM (SELECT FROM public.storage_deletions
-                               WHERE next_attempt_at <= now() LIMIT 10000) AS due) AS due,
-       (SELECT next_attempt_at FROM public.storage_deletions
-         WHERE next_attempt_at <= now() ORDER BY next_attempt_at LIMIT 1) AS oldest_due_at",
-    params: &[],
-    columns: &[
-        maybe("due", Type::INT8),
-        maybe("oldest_due_at", Type::TIMESTAMPTZ),
-    ],
-};
+/// What is due and was tried, by what became of it.
+#[derive(Default)]
+struct Taken {
+    keys: Vec<StorageKey>,
+    /// Keys that are no object's of ours: they stay, and say why.
+    foreign: Vec<String>,
+    kept: u64,
+    put_off: u64,
+}
 
 impl Cleanup<'_> {
-    /// Announces an upload before its job exists. Creating the job adopts the object; if that does not
-    /// happen within `ttl`, the object is removed. So a crash between the two leaks nothing.
-    ///
-    /// # Errors
-    /// `INVALID_INPUT` when the key is no source's; `DB_CONFLICT` when it was announced before and has lapsed,
-    /// or its job was deleted: the object is being removed.
-    pub async fn announce_upload(&self, key: &StorageKey, ttl: Duration) -> Result<()> {
-        let (StorageKey::Source { .. }, Some(job)) = (key, key.job()) else {
-            return Err(Error::invalid("key", "must be the key of a source"));
-        };
-        let rows = self
-            .database()
-            .rows(
-                &ANNOUNCE,
-                &[&key.to_string(), &job.as_uuid(), &ttl.as_secs_f64()],
-            )
-            .await?;
-        rows.first().map(|_| ()).ok_or_else(|| {
-            Error::failed(
-                crate::error::Code::DbConflict,
-                "the object under this key is being removed; use a new job id",
-            )
-        })
-    }
-
-    /// Removes up to `limit` objects of the outbox from the storage, in one bulk call.
+    /// Removes up to `limit` objects of the outbox from the storage, in one bulk call a bucket.
     ///
     /// # Errors
     /// `INSTALLATION_MISMATCH`; `INVALID_INPUT` when `limit` is not 1 to [`super::BATCH_MAX`]. An object that
@@ -194,36 +162,93 @@ impl Cleanup<'_> {
     pub async fn drain(&self, limit: u32) -> Result<Drained> {
         check_batch(limit)?;
         self.inner.check_installation().await?;
-        let rows = self.database().rows(&TAKE, &[&i64::from(limit)]).await?;
         let mut drained = Drained::default();
-        let mut keys: Vec<StorageKey> = Vec::with_capacity(rows.len());
-        let mut foreign: Vec<String> = Vec::new();
-        for row in &rows {
-            let mut reader = Reader::new(row);
-            let text: &str = reader.take()?;
-            if reader.take::<bool>()? {
-                drained.kept += 1;
-            } else if let Ok(key) = text.parse() {
-                keys.push(key);
-            } else {
-                foreign.push(text.to_owned());
+        for shelf in Shelf::ALL {
+            let handled = u32::try_from(drained.total()).unwrap_or(limit);
+            if handled < limit {
+                drained.add(self.drain_shelf(shelf, limit - handled).await?.drained);
             }
         }
-        if !foreign.is_empty() {
-            drained.failed += foreign.len() as u64;
-            self.database()
-                .rows(&FAIL, &[&foreign, &"INVALID_INPUT"])
-                .await?;
-        }
-        if !keys.is_empty() {
-            self.remove(&keys, &mut drained).await?;
-        }
-        metrics::counter!("clipbase_objects_removed_total").increment(drained.removed);
-        metrics::counter!("clipbase_objects_failed_total").increment(drained.failed);
         Ok(drained)
     }
 
-    async fn remove(&self, keys: &[StorageKey], drained: &mut Drained) -> Result<()> {
+    /// Drains shelf by shelf until nothing is due, `limit` objects were handled, or `calls` bulk calls made.
+    pub(super) async fn drain_all(
+        &self,
+        limit: u64,
+        mut calls: u64,
+        pace: &mut Pace,
+        mut progress: impl FnMut(Drained),
+    ) -> Result<()> {
+        let mut handled = 0;
+        for shelf in Shelf::ALL {
+            while handled < limit && calls > 0 {
+                pace.wait().await;
+                let batch = self.drain_shelf(shelf, pace.batch(limit - handled)).await?;
+                let drained = batch.drained;
+                pace.spent(drained.removed + drained.failed);
+                progress(drained);
+                if drained.total() == 0 || batch.is_outage {
+                    break;
+                }
+                handled += drained.total();
+                calls -= 1;
+            }
+        }
+        Ok(())
+    }
+
+    async fn drain_shelf(&self, which: Shelf, limit: u32) -> Result<Batch> {
+        let taken = self.take(which, limit).await?;
+        let mut batch = Batch::default();
+        batch.drained.kept = taken.kept;
+        batch.drained.put_off = taken.put_off;
+        if !taken.foreign.is_empty() {
+            batch.drained.failed += taken.foreign.len() as u64;
+            self.database()
+                .rows(&FAIL, &[&taken.foreign, &"INVALID_INPUT"])
+                .await?;
+        }
+        if !taken.keys.is_empty() {
+            self.remove(&taken.keys, &mut batch).await?;
+        }
+        let Drained {
+            removed,
+            kept,
+            failed,
+            ..
+        } = batch.drained;
+        metrics::counter!("clipbase_cleanup_objects_removed_total").increment(removed);
+        metrics::counter!("clipbase_cleanup_objects_kept_total").increment(kept);
+        metrics::counter!("clipbase_cleanup_objects_failed_total").increment(failed);
+        Ok(batch)
+    }
+
+    async fn take(&self, which: Shelf, limit: u32) -> Result<Taken> {
+        let rows = self
+            .database()
+            .rows(&TAKE, &[&which.as_str(), &i64::from(limit)])
+            .await?;
+        let mut taken = Taken::default();
+        for row in &rows {
+            let mut reader = Reader::new(row);
+            let text: &str = reader.take()?;
+            match reader.take::<&str>()? {
+                "kept" => taken.kept += 1,
+                "put off" => taken.put_off += 1,
+                _ => match text.parse() {
+                    // The marker tells whose the bucket is: nothing but a hand can have put it here.
+                    Ok(StorageKey::InstallationMarker(_)) | Err(_) => {
+                        taken.foreign.push(text.to_owned());
+                    }
+                    Ok(key) => taken.keys.push(key),
+                },
+            }
+        }
+        Ok(taken)
+    }
+
+    async fn remove(&self, keys: &[StorageKey], batch: &mut Batch) -> Result<()> {
         let mut gone: Vec<String> = Vec::with_capacity(keys.len());
         let mut failed: Vec<(String, &'static str)> = Vec::new();
         match self.inner.storage.remove(keys).await {
@@ -238,6 +263,7 @@ impl Cleanup<'_> {
             }
             Err(error) => {
                 tracing::warn!(code = error.code().as_str(), "objects could not be removed");
+                batch.is_outage = true;
                 failed.extend(
                     keys.iter()
                         .map(|key| (key.to_string(), error.code().as_str())),
@@ -247,8 +273,8 @@ impl Cleanup<'_> {
         if !gone.is_empty() {
             self.database().rows(&CONFIRM, &[&gone]).await?;
         }
-        drained.removed += gone.len() as u64;
-        drained.failed += failed.len() as u64;
+        batch.drained.removed += gone.len() as u64;
+        batch.drained.failed += failed.len() as u64;
         let mut codes: Vec<&'static str> = failed.iter().map(|(_, code)| *code).collect();
         codes.sort_unstable();
         codes.dedup();
@@ -261,39 +287,5 @@ impl Cleanup<'_> {
             self.database().rows(&FAIL, &[&keys, &code]).await?;
         }
         Ok(())
-    }
-
-    /// Lists what [`Cleanup::drain`] would remove, and removes nothing.
-    ///
-    /// # Errors
-    /// `INVALID_INPUT` when `limit` is not 1 to [`super::BATCH_MAX`].
-    pub async fn due_deletions(&self, limit: u32) -> Result<Vec<DueDeletion>> {
-        check_batch(limit)?;
-        let rows = self.database().rows(&DUE, &[&i64::from(limit)]).await?;
-        rows.iter()
-            .map(|row| {
-                let mut reader = Reader::new(row);
-                Ok(DueDeletion {
-                    object_key: reader.take()?,
-                    reason: reader.take()?,
-                    attempts: reader.take()?,
-                    last_error_code: reader.take()?,
-                })
-            })
-            .collect()
-    }
-
-    /// Returns how much is due in the outbox, and since when.
-    ///
-    /// # Errors
-    /// The database's.
-    pub async fn backlog(&self) -> Result<Backlog> {
-        let rows = self.database().rows(&BACKLOG, &[]).await?;
-        let row = rows.first().ok_or(Error::NotFound { what: "backlog" })?;
-        let mut reader = Reader::new(row);
-        Ok(Backlog {
-            due: reader.take()?,
-            oldest_due_at: reader.time()?,
-        })
     }
 }

@@ -7,7 +7,7 @@
 mod config;
 mod failure;
 pub mod statement;
-mod tls;
+pub(crate) mod tls;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -76,10 +76,16 @@ pub(crate) fn of(sets: Sets) -> impl Iterator<Item = &'static Statement> {
         crate::installation::STATEMENTS,
         crate::inspect::STATEMENTS,
         api_keys,
+        crate::migrate::STATEMENTS,
     ]
     .into_iter()
     .flatten()
     .copied()
+}
+
+/// Statements on tables that not every database has: Supabase's own. Not part of what a schema must fit.
+pub fn optional() -> impl Iterator<Item = &'static Statement> {
+    crate::cleanup::OPTIONAL_STATEMENTS.iter().copied()
 }
 
 #[cfg(test)]
@@ -91,7 +97,7 @@ mod tests {
     #[test]
     fn names_are_unique_and_stand_on_the_first_line() {
         let mut names = HashSet::new();
-        for statement in all() {
+        for statement in all().chain(optional()) {
             assert!(
                 names.insert(statement.name),
                 "{} stands twice",

@@ -1,4 +1,4 @@
-//! TLS towards the server, by rustls with ring: webpki's roots and the caller's own authority.
+//! TLS towards the database and the storage, by rustls with ring: webpki's roots and the caller's own authority.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -8,12 +8,29 @@ use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, Server
 use rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{
-    CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme,
+    CertificateError, ClientConfig, ConfigBuilder, DigitallySignedStruct, RootCertStore,
+    SignatureScheme, WantsVerifier,
 };
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::config::{DatabaseConfig, Verify};
 use crate::error::{Cause, Code, Error, Result};
+
+/// Makes a client's settings that demand a certificate from a known authority which names the host.
+///
+/// # Errors
+/// `CONFIG_INVALID` when the root certificate cannot be read.
+pub(crate) fn client_config(root_certificate: Option<&Path>) -> Result<ClientConfig> {
+    let roots = roots(root_certificate)?;
+    let builder = builder(Arc::new(ring::default_provider()))?;
+    Ok(builder.with_root_certificates(roots).with_no_client_auth())
+}
+
+fn builder(provider: Arc<CryptoProvider>) -> Result<ConfigBuilder<ClientConfig, WantsVerifier>> {
+    ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(|_| Error::failed(Code::ConfigInvalid, "TLS could not be set up"))
+}
 
 /// Makes the connector for a configuration.
 ///
@@ -21,9 +38,7 @@ use crate::error::{Cause, Code, Error, Result};
 /// `CONFIG_INVALID` when the root certificate cannot be read.
 pub(super) fn connector(config: &DatabaseConfig) -> Result<MakeRustlsConnect> {
     let provider = Arc::new(ring::default_provider());
-    let builder = ClientConfig::builder_with_provider(provider.clone())
-        .with_safe_default_protocol_versions()
-        .map_err(|_| Error::failed(Code::ConfigInvalid, "TLS could not be set up"))?;
+    let builder = builder(provider.clone())?;
     let roots = Arc::new(roots(config.root_certificate.as_deref())?);
     let client = match config.verify {
         Verify::Full => builder.with_root_certificates(roots).with_no_client_auth(),

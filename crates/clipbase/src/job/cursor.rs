@@ -36,6 +36,10 @@ impl FromStr for Cursor {
         let refuse = || Error::invalid("cursor", "is not one that a page ended with");
         let (micros, id) = text.rsplit_once('-').ok_or_else(refuse)?;
         let micros: i64 = micros.parse().map_err(|_| refuse())?;
+        // No page ended before 1970; and the server takes no time before Christ.
+        if micros < 0 {
+            return Err(refuse());
+        }
         let created_at = Timestamp::from_microsecond(micros).map_err(|_| refuse())?;
         let id = Uuid::try_parse(id).map_err(|_| refuse())?;
         Ok(Self {
@@ -57,6 +61,12 @@ mod tests {
             let created_at = Timestamp::from_microsecond(micros).unwrap();
             let cursor = Cursor { created_at, id: JobId::from_uuid(Uuid::from_u128(id)) };
             prop_assert_eq!(cursor.to_string().parse::<Cursor>().unwrap(), cursor);
+        }
+
+        #[test]
+        fn a_cursor_before_all_jobs_is_refused(micros in i64::MIN..0, id: u128) {
+            let text = format!("{micros}-{}", Uuid::from_u128(id).simple());
+            prop_assert!(text.parse::<Cursor>().is_err());
         }
 
         #[test]

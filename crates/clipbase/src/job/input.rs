@@ -1,5 +1,7 @@
 //! A job to make, and a change of one.
 
+use std::time::Duration;
+
 use jiff::Timestamp;
 use serde_json::Value;
 
@@ -14,6 +16,8 @@ pub const SOURCE_URL_BYTES_MAX: usize = 1024;
 pub const LANGUAGE_BYTES_MAX: usize = 16;
 /// The most attempts that a job may be given.
 pub const ATTEMPTS_MAX: i32 = 100;
+/// The longest time that a job may be given to live: ten years.
+pub const EXPIRES_IN_MAX: Duration = Duration::from_secs(10 * 365 * 24 * 60 * 60);
 
 /// Where a job's video comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -86,6 +90,9 @@ pub struct NewJob {
     pub run_at: Option<Timestamp>,
     /// When the job and its objects may be removed; by retention when `None`.
     pub expires_at: Option<Timestamp>,
+    /// As `expires_at`, from the job's creation on by the database's clock: 1 second to [`EXPIRES_IN_MAX`]. Not
+    /// with `expires_at`.
+    pub expires_in: Option<Duration>,
     /// What the `created` event carries beside clipbase's own keys: a JSON object.
     pub event_data: Option<Value>,
 }
@@ -105,6 +112,7 @@ impl NewJob {
             max_attempts: 3,
             run_at: None,
             expires_at: None,
+            expires_in: None,
             event_data: None,
         }
     }
@@ -117,7 +125,25 @@ impl NewJob {
         check_language(&self.subtitle_lang)?;
         check_shard(self.shard)?;
         check_attempts(self.max_attempts)?;
+        self.check_expiry()?;
         check_event_data(self.event_data.as_ref())
+    }
+
+    fn check_expiry(&self) -> Result<()> {
+        let Some(time) = self.expires_in else {
+            return Ok(());
+        };
+        if self.expires_at.is_some() {
+            return Err(Error::invalid("expires_in", "does not go with expires_at"));
+        }
+        if (Duration::from_secs(1)..=EXPIRES_IN_MAX).contains(&time) {
+            Ok(())
+        } else {
+            Err(Error::invalid(
+                "expires_in",
+                "must be 1 second to ten years (315360000 seconds)",
+            ))
+        }
     }
 }
 
@@ -222,13 +248,18 @@ mod tests {
     #[test]
     fn each_bad_field_is_named() {
         type Spoil = fn(&mut NewJob);
-        let cases: [(&str, Spoil); 7] = [
+        let cases: [(&str, Spoil); 9] = [
             ("burn_subtitles", |job| job.burn_subtitles = true),
             ("subtitle_lang", |job| {
                 job.subtitle_lang = "no language".into();
             }),
             ("shard", |job| job.shard = -1),
             ("max_attempts", |job| job.max_attempts = 0),
+            ("expires_in", |job| job.expires_in = Some(Duration::ZERO)),
+            ("expires_in", |job| {
+                job.expires_in = Some(Duration::from_secs(1));
+                job.expires_at = Some(Timestamp::UNIX_EPOCH);
+            }),
             ("source_url", |job| {
                 job.source = Source::Youtube("file:///etc/passwd".into());
             }),

@@ -7,6 +7,7 @@ mod cursor;
 mod data;
 mod input;
 mod range;
+mod time;
 
 use std::fmt;
 use std::str::FromStr;
@@ -19,10 +20,12 @@ pub use cursor::Cursor;
 pub(crate) use data::check_event_data;
 pub use data::{EVENT_DATA_BYTES_MAX, EVENT_KEYS_RESERVED};
 pub use input::{
-    ATTEMPTS_MAX, Change, JobPatch, LANGUAGE_BYTES_MAX, NewJob, SOURCE_URL_BYTES_MAX, Source,
+    ATTEMPTS_MAX, Change, EXPIRES_IN_MAX, JobPatch, LANGUAGE_BYTES_MAX, NewJob,
+    SOURCE_URL_BYTES_MAX, Source,
 };
 pub(crate) use range::range_ms;
 pub use range::{ClipRange, RANGE_MILLIS_MAX};
+pub use time::parse_millis;
 
 use crate::error::{Error, Result};
 use crate::ids::{JobId, WorkerId};
@@ -123,6 +126,7 @@ pub struct Job {
     pub started_at: Option<Timestamp>,
     pub finished_at: Option<Timestamp>,
     pub expires_at: Option<Timestamp>,
+    pub source_deleted_at: Option<Timestamp>,
     pub event_seq: i32,
 }
 

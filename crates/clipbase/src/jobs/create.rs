@@ -11,7 +11,7 @@ use super::row::{Reader, job_column_types, job_columns, read_job};
 use crate::db::{Param, Statement, rows_in};
 use crate::error::{Code, Error, Result};
 use crate::ids::JobId;
-use crate::job::{Job, NewJob};
+use crate::job::{Job, NewJob, seconds};
 
 /// The most jobs that one call of `create_many` makes.
 pub const CREATE_MANY_MAX: usize = 5_000;
@@ -20,7 +20,8 @@ pub const CREATE_MANY_MAX: usize = 5_000;
 const TWIN_RETRIES_MAX: u32 = 5;
 
 // An upload that was announced (`storage_deletions`, reason upload_unused) is adopted: from here on the
-// job owns it. One that is about to lapse, or was tried, is refused: the clean-up may be removing it. So is
+// job owns it. Where a link still stores it, the entry stays until the link ends: the job may be deleted before,
+// and what arrives after that would be nobody's. One that is about to lapse, or was tried, is refused: the clean-up may be removing it. So is
 // the id of a deleted job whose results are still to be removed: they would be taken for the new one's.
 pub(super) static CREATE: Statement = Statement {
     name: "jobs.create",
@@ -45,7 +46,8 @@ created AS (
     INSERT INTO public.jobs
         (id, priority, shard, source_type, source_key, source_url, start_sec, end_sec, start_ms, end_ms,
          with_subtitles, burn_subtitles, subtitle_lang, max_attempts, run_at, expires_at, event_seq)
-    SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, coalesce($15, now()), $16, 1
+    SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, coalesce($15, now()),
+           coalesce($16, now() + make_interval(secs => $22)), 1
       FROM usable WHERE usable.ok AND ($19 IS NULL OR EXISTS (SELECT FROM request))
     RETURNING *
 ),
@@ -56,7 +58,13 @@ recorded AS (
       FROM created
 ),
 adopted AS (
-    DELETE FROM public.storage_deletions WHERE object_key = $5 AND EXISTS (SELECT FROM created)
+    DELETE FROM public.storage_deletions
+     WHERE object_key = $5 AND EXISTS (SELECT FROM created)
+       AND (writable_until IS NULL OR writable_until <= now())
+),
+writable AS (
+    UPDATE public.storage_deletions SET next_attempt_at = writable_until
+     WHERE object_key = $5 AND EXISTS (SELECT FROM created) AND writable_until > now()
 )
 SELECT true AS is_new, NULL::bytea AS fingerprint, ",
         job_columns!("created."),
@@ -94,6 +102,7 @@ SELECT false, known.fingerprint, ",
         Type::TEXT,
         Type::BYTEA,
         Type::FLOAT8,
+        Type::FLOAT8,
     ],
     columns: job_column_types!(always("is_new", Type::BOOL), maybe("fingerprint", Type::BYTEA)),
 };
@@ -104,9 +113,9 @@ pub(super) static CREATE_MANY: Statement = Statement {
 WITH input AS (
     SELECT * FROM unnest($1::uuid[], $2::text[], $3::int4[], $4::text[], $5::text[], $6::text[], $7::int8[],
                          $8::int8[], $9::bool[], $10::bool[], $11::text[], $12::int4[], $13::timestamptz[],
-                         $14::timestamptz[], $15::jsonb[])
+                         $14::timestamptz[], $15::jsonb[], $16::float8[])
         AS job (id, priority, shard, source_type, source_key, source_url, start_ms, end_ms,
-                with_subtitles, burn_subtitles, subtitle_lang, max_attempts, run_at, expires_at, data)
+                with_subtitles, burn_subtitles, subtitle_lang, max_attempts, run_at, expires_at, data, expires_in)
 ),
 usable AS (
     SELECT NOT EXISTS (SELECT FROM public.storage_deletions
@@ -122,7 +131,7 @@ created AS (
          with_subtitles, burn_subtitles, subtitle_lang, max_attempts, run_at, expires_at, event_seq)
     SELECT id, priority, shard, source_type, source_key, source_url, start_ms / 1000, (end_ms + 999) / 1000,
            start_ms, end_ms, with_subtitles, burn_subtitles, subtitle_lang, max_attempts,
-           coalesce(run_at, now()), expires_at, 1
+           coalesce(run_at, now()), coalesce(expires_at, now() + make_interval(secs => expires_in)), 1
       FROM input, usable WHERE usable.ok
     RETURNING id
 ),
@@ -135,6 +144,12 @@ recorded AS (
 adopted AS (
     DELETE FROM public.storage_deletions
      WHERE object_key = ANY (ARRAY(SELECT unnest($5))) AND (SELECT ok FROM usable)
+       AND (writable_until IS NULL OR writable_until <= now())
+),
+writable AS (
+    UPDATE public.storage_deletions SET next_attempt_at = writable_until
+     WHERE object_key = ANY (ARRAY(SELECT unnest($5))) AND (SELECT ok FROM usable)
+       AND writable_until > now()
 )
 SELECT id FROM created",
     params: &[
@@ -153,6 +168,7 @@ SELECT id FROM created",
         Type::TIMESTAMPTZ_ARRAY,
         Type::TIMESTAMPTZ_ARRAY,
         Type::JSONB_ARRAY,
+        Type::FLOAT8_ARRAY,
     ],
     columns: &[crate::db::statement::always("id", Type::UUID)],
 };
@@ -202,7 +218,7 @@ impl Jobs<'_> {
             let mut reader = Reader::new(row);
             let is_new: bool = reader.take()?;
             let known: Option<Vec<u8>> = reader.take()?;
-            if known.is_some_and(|known| known != fingerprint(job)) {
+            if known.is_some_and(|known| known != fingerprint(job, request)) {
                 return Err(Error::IdempotencyConflict);
             }
             let job = read_job(reader)?;
@@ -257,6 +273,7 @@ struct Values<'a> {
     request: Option<&'a str>,
     fingerprint: Option<Vec<u8>>,
     ttl: Option<f64>,
+    expires_in: Option<f64>,
 }
 
 impl<'a> Values<'a> {
@@ -272,12 +289,13 @@ impl<'a> Values<'a> {
             millis: (job.range.start_ms(), job.range.end_ms()),
             scope: request.map(|request| request.scope.as_str()),
             request: request.map(|request| request.key.as_str()),
-            fingerprint: request.map(|_| fingerprint(job)),
+            fingerprint: request.map(|request| fingerprint(job, request)),
             ttl: request.map(|request| request.ttl.as_secs_f64()),
+            expires_in: seconds(job.expires_in),
         }
     }
 
-    fn params(&self) -> [Param<'_>; 21] {
+    fn params(&self) -> [Param<'_>; 22] {
         let job = self.job;
         [
             &self.id,
@@ -301,6 +319,7 @@ impl<'a> Values<'a> {
             &self.request,
             &self.fingerprint,
             &self.ttl,
+            &self.expires_in,
         ]
     }
 }
@@ -322,6 +341,7 @@ struct Columns<'a> {
     run_at: Vec<Option<Timestamp>>,
     expires_at: Vec<Option<Timestamp>>,
     data: Vec<Option<&'a Value>>,
+    expires_in: Vec<Option<f64>>,
 }
 
 impl<'a> Columns<'a> {
@@ -342,10 +362,11 @@ impl<'a> Columns<'a> {
             run_at: jobs.iter().map(|job| job.run_at).collect(),
             expires_at: jobs.iter().map(|job| job.expires_at).collect(),
             data: jobs.iter().map(|job| job.event_data.as_ref()).collect(),
+            expires_in: jobs.iter().map(|job| seconds(job.expires_in)).collect(),
         }
     }
 
-    fn params(&self) -> [Param<'_>; 15] {
+    fn params(&self) -> [Param<'_>; 16] {
         [
             &self.ids,
             &self.priorities,
@@ -362,6 +383,7 @@ impl<'a> Columns<'a> {
             &self.run_at,
             &self.expires_at,
             &self.data,
+            &self.expires_in,
         ]
     }
 }

@@ -23,6 +23,8 @@ pub struct Idempotency {
     pub key: String,
     /// How long the key stands for its job.
     pub ttl: Duration,
+    /// What else makes the request this one, where the job does not say it: which upload it names.
+    pub about: Option<String>,
 }
 
 impl Idempotency {
@@ -32,7 +34,15 @@ impl Idempotency {
             scope: scope.into(),
             key: key.into(),
             ttl: IDEMPOTENCY_TTL,
+            about: None,
         }
+    }
+
+    /// Says what else makes the request this one: the same key with another text is refused.
+    #[must_use]
+    pub fn about(mut self, text: impl Into<String>) -> Self {
+        self.about = Some(text.into());
+        self
     }
 
     pub(super) fn check(&self) -> Result<()> {
@@ -73,8 +83,8 @@ impl Created {
 
 /// What makes two requests the same: everything that a caller chose, save for the job's id and the place
 /// of its upload, which are made anew at each try.
-pub(super) fn fingerprint(job: &NewJob) -> Vec<u8> {
-    let request = serde_json::json!([
+pub(super) fn fingerprint(job: &NewJob, request: &Idempotency) -> Vec<u8> {
+    let mut chosen = vec![serde_json::json!([
         job.source.kind(),
         job.source.url(),
         job.range.start_ms(),
@@ -87,15 +97,26 @@ pub(super) fn fingerprint(job: &NewJob) -> Vec<u8> {
         job.max_attempts,
         job.run_at,
         job.expires_at,
-    ]);
-    Sha256::digest(request.to_string()).to_vec()
+    ])];
+    // Added where they are given, so that keys from before these existed go on standing for their jobs.
+    let lifetime = job.expires_in.map(|time| time.as_millis().to_string());
+    for (name, value) in [("expires_in", lifetime), ("about", request.about.clone())] {
+        if let Some(value) = value {
+            chosen.push(serde_json::json!([name, value]));
+        }
+    }
+    let text = match chosen.as_slice() {
+        [only] => only.to_string(),
+        all => serde_json::Value::from(all.to_vec()).to_string(),
+    };
+    Sha256::digest(text).to_vec()
 }
 
 pub(super) static FIND: Statement = Statement {
     name: "jobs.find_request",
     sql: concat!(
         "-- jobs.find_request
-SELECT ",
+SELECT known.fingerprint, ",
         job_columns!("job."),
         "
   FROM public.job_idempotency AS known
@@ -103,7 +124,7 @@ SELECT ",
  WHERE known.scope = $1 AND known.key = $2 AND known.expires_at > now()"
     ),
     params: &[Type::TEXT, Type::TEXT],
-    columns: job_column_types!(),
+    columns: job_column_types!(always("fingerprint", Type::BYTEA)),
 };
 
 pub(super) static FORGET: Statement = Statement {
@@ -120,14 +141,35 @@ impl Jobs<'_> {
     /// # Errors
     /// `INVALID_INPUT` for a key that none can be.
     pub async fn find_request(&self, request: &Idempotency) -> Result<Option<Job>> {
+        Ok(self.find(request).await?.map(|(_, job)| job))
+    }
+
+    /// As [`Jobs::create_once`] for a request that was made before; `None`, and nothing made, for a new one. For
+    /// a caller that has work to do before the job, such as a copy of its source.
+    ///
+    /// # Errors
+    /// `IDEMPOTENCY_CONFLICT` when the key was used for another request; `INVALID_INPUT`.
+    pub async fn find_created(&self, job: &NewJob, request: &Idempotency) -> Result<Option<Job>> {
+        job.check()?;
+        match self.find(request).await? {
+            Some((known, _)) if known != fingerprint(job, request) => {
+                Err(Error::IdempotencyConflict)
+            }
+            found => Ok(found.map(|(_, job)| job)),
+        }
+    }
+
+    async fn find(&self, request: &Idempotency) -> Result<Option<(Vec<u8>, Job)>> {
         request.check()?;
         let rows = self
             .database()
             .rows(&FIND, &[&request.scope, &request.key])
             .await?;
-        rows.first()
-            .map(|row| read_job(Reader::new(row)))
-            .transpose()
+        let Some(row) = rows.first() else {
+            return Ok(None);
+        };
+        let mut reader = Reader::new(row);
+        Ok(Some((reader.take()?, read_job(reader)?)))
     }
 
     /// Lets a key go, so that the next request with it makes a new job. The old job stays.
@@ -158,7 +200,25 @@ mod tests {
 
     #[test]
     fn a_fingerprint_ignores_what_each_try_makes_anew() {
-        assert_eq!(fingerprint(&upload(1000)), fingerprint(&upload(1000)));
-        assert_ne!(fingerprint(&upload(1000)), fingerprint(&upload(1001)));
+        let request = Idempotency::new("scope", "key");
+        let print = |job: &NewJob| fingerprint(job, &request);
+        assert_eq!(print(&upload(1000)), print(&upload(1000)));
+        assert_ne!(print(&upload(1000)), print(&upload(1001)));
+        let mut lasting = upload(1000);
+        lasting.expires_in = Some(Duration::from_secs(60));
+        assert_ne!(print(&lasting), print(&upload(1000)));
+        assert_eq!(print(&lasting), print(&lasting.clone()));
+    }
+
+    #[test]
+    fn a_fingerprint_holds_what_the_request_is_about() {
+        let print = |about: &str| {
+            fingerprint(
+                &upload(1000),
+                &Idempotency::new("scope", "key").about(about),
+            )
+        };
+        assert_eq!(print("one"), print("one"));
+        assert_ne!(print("one"), print("other"));
     }
 }

@@ -1,6 +1,7 @@
 //! Jobs: created, read, changed, moved and deleted here. What a worker does under a lease is in
 //! [`crate::leases`].
 
+mod bulk;
 mod create;
 mod idempotency;
 mod read;
@@ -9,9 +10,10 @@ mod stats;
 mod transition;
 mod update;
 
+pub use bulk::{BULK_MAX, JobFilter, ManyCanceled, SELECT_SCAN_MAX, Selection};
 pub use create::CREATE_MANY_MAX;
 pub use idempotency::{Created, IDEMPOTENCY_TTL, Idempotency};
-pub use read::{LIST_MAX, Page};
+pub use read::{LIST_MAX, Outcome, Page};
 pub use stats::{COUNT_MAX, Stats, StatusStats};
 pub use transition::{Actor, Canceled, TransitionPatch};
 
@@ -22,7 +24,10 @@ pub(crate) static STATEMENTS: &[&Statement] = &[
     &create::CREATE,
     &create::CREATE_MANY,
     &read::GET,
+    &read::OUTCOME,
     &read::LIST_BY_STATUS,
+    &bulk::SELECT,
+    &bulk::MOVE_MANY,
     &update::UPDATE,
     &update::DELETE,
     &transition::TRANSITION,

@@ -15,6 +15,15 @@ use crate::status::JobStatus;
 /// The most jobs on one page.
 pub const LIST_MAX: u32 = 1_000;
 
+/// A job, and whether its results may still be handed out.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Outcome {
+    /// The job.
+    pub job: Job,
+    /// Whether its time is up, by the database's clock: the next clean-up removes it.
+    pub is_expired: bool,
+}
+
 /// A part of a list, and where the next part starts.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Page {
@@ -33,6 +42,17 @@ pub(super) static GET: Statement = Statement {
     ),
     params: &[Type::UUID],
     columns: job_column_types!(),
+};
+
+pub(super) static OUTCOME: Statement = Statement {
+    name: "jobs.outcome",
+    sql: concat!(
+        "-- jobs.outcome\nSELECT coalesce(expires_at <= now(), false) AS is_expired, ",
+        job_columns!(""),
+        "\n  FROM public.jobs\n WHERE id = $1"
+    ),
+    params: &[Type::UUID],
+    columns: job_column_types!(always("is_expired", Type::BOOL)),
 };
 
 pub(super) static LIST_BY_STATUS: Statement = Statement {
@@ -61,6 +81,21 @@ impl Jobs<'_> {
         rows.first()
             .map(|row| read_job(Reader::new(row)))
             .transpose()
+    }
+
+    /// Returns the job and whether its time is up, or `None`.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn outcome(&self, id: JobId) -> Result<Option<Outcome>> {
+        let rows = self.database().rows(&OUTCOME, &[&id.as_uuid()]).await?;
+        let Some(row) = rows.first() else {
+            return Ok(None);
+        };
+        let mut reader = Reader::new(row);
+        let is_expired = reader.take()?;
+        let job = read_job(reader)?;
+        Ok(Some(Outcome { job, is_expired }))
     }
 
     /// Lists jobs of one status, newest first, from `after` on. A page costs the same wherever it lies.

@@ -78,6 +78,8 @@ macro_rules! job_columns {
             $alias,
             "expires_at, ",
             $alias,
+            "source_deleted_at, ",
+            $alias,
             "event_seq"
         )
     };
@@ -122,6 +124,7 @@ macro_rules! job_column_types {
             maybe("started_at", Type::TIMESTAMPTZ),
             maybe("finished_at", Type::TIMESTAMPTZ),
             maybe("expires_at", Type::TIMESTAMPTZ),
+            maybe("source_deleted_at", Type::TIMESTAMPTZ),
             always("event_seq", Type::INT4),
         ]
     }};
@@ -217,6 +220,7 @@ pub(crate) fn read_job(mut row: Reader<'_>) -> Result<Job> {
         started_at: row.time()?,
         finished_at: row.time()?,
         expires_at: row.time()?,
+        source_deleted_at: row.time()?,
         event_seq: row.take()?,
     })
 }

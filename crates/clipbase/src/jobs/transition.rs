@@ -60,10 +60,10 @@ WITH input AS (
 ),",
         move_ctes!(
             by: "$11::text", unfenced: "$12::bool", keep_done: "$13::float8", keep_failed: "$14::float8",
-            backoff_base: "0", backoff_cap: "0"
+            keep_source: "$15::float8", backoff_base: "0", backoff_cap: "0"
         ),
         "
-SELECT found.status::text AS was, moved.id IS NOT NULL AS is_moved, ",
+SELECT found.status::text AS was, found.is_without_source, moved.id IS NOT NULL AS is_moved, ",
         job_columns!("moved."),
         "
   FROM found LEFT JOIN moved ON true"
@@ -83,8 +83,13 @@ SELECT found.status::text AS was, moved.id IS NOT NULL AS is_moved, ",
         Type::BOOL,
         Type::FLOAT8,
         Type::FLOAT8,
+        Type::FLOAT8,
     ],
-    columns: job_column_types!(always("was", Type::TEXT), always("is_moved", Type::BOOL)),
+    columns: job_column_types!(
+        always("was", Type::TEXT),
+        always("is_without_source", Type::BOOL),
+        always("is_moved", Type::BOOL)
+    ),
 };
 
 /// What the statement is asked, beside the job.
@@ -98,8 +103,30 @@ struct Ask<'a> {
 
 enum Moved {
     Yes(Box<Job>),
-    /// Nothing was written; the job is in this state.
-    No(JobStatus),
+    /// Nothing was written; the job is as described.
+    No(Unmoved),
+}
+
+/// How a job stands that was not moved.
+struct Unmoved {
+    status: JobStatus,
+    /// Whether its source was removed after it had ended.
+    is_without_source: bool,
+}
+
+impl Unmoved {
+    fn refusal(&self, to: JobStatus, reason: &'static str) -> Error {
+        let is_retry = (self.status, to) == (JobStatus::Failed, JobStatus::Queued);
+        Error::InvalidTransition {
+            from: self.status,
+            to,
+            reason: if is_retry && self.is_without_source {
+                "its source was removed; upload it again and make a new job"
+            } else {
+                reason
+            },
+        }
+    }
 }
 
 impl Jobs<'_> {
@@ -156,11 +183,7 @@ impl Jobs<'_> {
             Moved::Yes(job) => Ok(*job),
             // Whoever holds a lease holds it on a processing job, from where every edge is open.
             Moved::No(_) if fence.is_some() => Err(Error::LeaseLost),
-            Moved::No(from) => Err(Error::InvalidTransition {
-                from,
-                to: next,
-                reason: "no such edge",
-            }),
+            Moved::No(job) => Err(job.refusal(next, "no such edge")),
         }
     }
 
@@ -181,7 +204,7 @@ impl Jobs<'_> {
         let from = match self.ask(id, &ask).await? {
             Moved::Yes(job) if job.status == JobStatus::Failed => return Ok(Canceled::Ended(job)),
             Moved::Yes(job) => return Ok(Canceled::Requested(job)),
-            Moved::No(from) => from,
+            Moved::No(job) => job.status,
         };
         let job = self.get(id).await?.ok_or(Error::NotFound { what: "job" })?;
         match job.status {
@@ -203,7 +226,7 @@ impl Jobs<'_> {
     /// number goes on, so that old workers stay fenced off.
     ///
     /// # Errors
-    /// `NOT_FOUND`; `INVALID_TRANSITION` when the job is not failed.
+    /// `NOT_FOUND`; `INVALID_TRANSITION` when the job is not failed, or its source was removed.
     pub async fn retry(&self, id: JobId) -> Result<Job> {
         let patch = TransitionPatch::default();
         let ask = Ask {
@@ -215,11 +238,9 @@ impl Jobs<'_> {
         };
         match self.ask(id, &ask).await? {
             Moved::Yes(job) => Ok(*job),
-            Moved::No(from) => Err(Error::InvalidTransition {
-                from,
-                to: JobStatus::Queued,
-                reason: "only a failed job can be retried",
-            }),
+            Moved::No(job) => {
+                Err(job.refusal(JobStatus::Queued, "only a failed job can be retried"))
+            }
         }
     }
 
@@ -252,16 +273,21 @@ impl Jobs<'_> {
                     &(ask.by == "operator"),
                     &seconds(retention.done),
                     &seconds(retention.failed),
+                    &seconds(retention.sources),
                 ],
             )
             .await?;
         let row = rows.first().ok_or(Error::NotFound { what: "job" })?;
         let mut reader = Reader::new(row);
-        let was = reader.parse()?;
+        let status = reader.parse()?;
+        let is_without_source = reader.take()?;
         if reader.take::<bool>()? {
             Ok(Moved::Yes(Box::new(read_job(reader)?)))
         } else {
-            Ok(Moved::No(was))
+            Ok(Moved::No(Unmoved {
+                status,
+                is_without_source,
+            }))
         }
     }
 }

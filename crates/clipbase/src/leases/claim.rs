@@ -166,7 +166,7 @@ pub(super) static TURN: Statement = Statement {
     sql: concat!(
         "-- leases.turn
 WITH RECURSIVE",
-        finish_ctes!("$6", "$7", "$8", "$9", "$10", "$11", "$12"),
+        finish_ctes!("$6", "$7", "$8", "$9", "$10", "$11", "$12", "$13"),
         ",",
         picked_ctes!("$1::int4[]", "$2::int8", "$3::int8"),
         ",",
@@ -197,6 +197,7 @@ SELECT NULL, ",
         Type::TEXT_ARRAY,
         Type::TEXT_ARRAY,
         Type::JSONB_ARRAY,
+        Type::FLOAT8,
         Type::FLOAT8,
     ],
     columns: &[
@@ -301,6 +302,7 @@ impl Leases<'_> {
                     &finish.srts,
                     &finish.data,
                     &seconds(self.settings().retention.done),
+                    &seconds(self.settings().retention.sources),
                 ],
             )
             .await?;

@@ -56,7 +56,7 @@ pub enum Finished {
 /// The CTEs of a finish, up to `outcomes (id, outcome)`.
 macro_rules! finish_ctes {
     ($ids:literal, $leases:literal, $workers:literal, $videos:literal, $srts:literal, $data:literal,
-     $keep:literal) => {
+     $keep:literal, $keep_source:literal) => {
         concat!(
             "
 input AS (
@@ -67,7 +67,7 @@ input AS (
 ),",
             crate::transitions::move_ctes!(
                 by: "'worker'", unfenced: "false", keep_done: $keep, keep_failed: "0",
-                backoff_base: "0", backoff_cap: "0"
+                keep_source: $keep_source, backoff_base: "0", backoff_cap: "0"
             ),
             ",
 outcomes AS (
@@ -89,7 +89,7 @@ pub(super) static FINISH: Statement = Statement {
     sql: concat!(
         "-- leases.finish
 WITH",
-        finish_ctes!("$1", "$2", "$3", "$4", "$5", "$6", "$7"),
+        finish_ctes!("$1", "$2", "$3", "$4", "$5", "$6", "$7", "$8"),
         "
 SELECT id, outcome FROM outcomes"
     ),
@@ -100,6 +100,7 @@ SELECT id, outcome FROM outcomes"
         Type::TEXT_ARRAY,
         Type::TEXT_ARRAY,
         Type::JSONB_ARRAY,
+        Type::FLOAT8,
         Type::FLOAT8,
     ],
     columns: &[maybe("id", Type::UUID), always("outcome", Type::TEXT)],
@@ -203,6 +204,7 @@ impl Leases<'_> {
                     &columns.srts,
                     &columns.data,
                     &seconds(self.settings().retention.done),
+                    &seconds(self.settings().retention.sources),
                 ],
             )
             .await?;

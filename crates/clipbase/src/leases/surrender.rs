@@ -46,7 +46,7 @@ WITH input AS (
 ),",
         move_ctes!(
             by: "'worker'", unfenced: "false", keep_done: "0", keep_failed: "$7::float8",
-            backoff_base: "$8::float8", backoff_cap: "$9::float8"
+            keep_source: "$10::float8", backoff_base: "$8::float8", backoff_cap: "$9::float8"
         ),
         "
 SELECT next FROM found"
@@ -58,6 +58,7 @@ SELECT next FROM found"
         Type::UUID,
         Type::TEXT,
         Type::TEXT,
+        Type::FLOAT8,
         Type::FLOAT8,
         Type::FLOAT8,
         Type::FLOAT8,
@@ -91,7 +92,7 @@ input AS (
 ),",
         move_ctes!(
             by: "'reaper'", unfenced: "true", keep_done: "0", keep_failed: "$4::float8",
-            backoff_base: "$5::float8", backoff_cap: "$6::float8"
+            keep_source: "$7::float8", backoff_base: "$5::float8", backoff_cap: "$6::float8"
         ),
         "
 SELECT id, next FROM found WHERE next IS NOT NULL"
@@ -100,6 +101,7 @@ SELECT id, next FROM found WHERE next IS NOT NULL"
         Type::UUID_ARRAY,
         Type::FLOAT8,
         Type::INT8,
+        Type::FLOAT8,
         Type::FLOAT8,
         Type::FLOAT8,
         Type::FLOAT8,
@@ -157,6 +159,7 @@ impl Leases<'_> {
                     &seconds(settings.retention.failed),
                     &settings.backoff.base.as_secs_f64(),
                     &settings.backoff.cap.as_secs_f64(),
+                    &seconds(settings.retention.sources),
                 ],
             )
             .await?;
@@ -211,6 +214,7 @@ impl Leases<'_> {
                     &seconds(settings.retention.failed),
                     &base.as_secs_f64(),
                     &settings.backoff.cap.as_secs_f64(),
+                    &seconds(settings.retention.sources),
                 ],
             )
             .await?;

@@ -1,10 +1,11 @@
 //! What is applied: our books, and those that Supabase's command line keeps.
 
-use tokio_postgres::Client;
 use tokio_postgres::types::Type;
+use tokio_postgres::{Client, Row};
 
 use super::Migration;
-use crate::db::{is_missing_relation, statement_error};
+use crate::db::statement::always;
+use crate::db::{Statement, is_missing_relation, statement_error};
 use crate::error::{Code, Error, Result};
 
 /// A row of `public.clipbase_migrations`.
@@ -50,14 +51,30 @@ pub(super) fn check_applied(applied: &[Applied], known: &[Migration]) -> Result<
     Ok(())
 }
 
+pub(super) static APPLIED: Statement = Statement {
+    name: "migrate.applied",
+    sql: "-- migrate.applied
+SELECT set_name, version, name, checksum, is_breaking FROM public.clipbase_migrations ORDER BY version",
+    params: &[],
+    columns: &[
+        always("set_name", Type::VARCHAR),
+        always("version", Type::VARCHAR),
+        always("name", Type::VARCHAR),
+        always("checksum", Type::VARCHAR),
+        always("is_breaking", Type::BOOL),
+    ],
+};
+
 pub(super) async fn read_applied(client: &Client) -> Result<Vec<Applied>> {
-    let sql = "-- migrate.applied
-SELECT set_name, version, name, checksum, is_breaking FROM public.clipbase_migrations ORDER BY version";
-    let rows = match client.query_typed(sql, &[]).await {
+    let rows = match client.query_typed(APPLIED.sql, &[]).await {
         Ok(rows) => rows,
         Err(error) if is_missing_relation(&error) => return Ok(Vec::new()),
         Err(error) => return Err(statement_error(&error)),
     };
+    read_rows(&rows)
+}
+
+pub(super) fn read_rows(rows: &[Row]) -> Result<Vec<Applied>> {
     rows.iter()
         .map(|row| {
             Ok(Applied {

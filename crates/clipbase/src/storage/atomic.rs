@@ -75,6 +75,11 @@ impl Fresh {
         Self::create(folder_of(to), DOWNLOAD_MODE)
     }
 
+    /// Returns the file, to be written.
+    pub(super) fn file(&mut self) -> &mut File {
+        &mut self.file
+    }
+
     /// Copies all of an open file (by `copy_file_range` where there is one). A source that changes its
     /// size meanwhile is refused: nobody could say what was stored.
     pub(super) fn copy_whole(mut self, source: &mut File) -> io::Result<Self> {

@@ -40,7 +40,9 @@ mod local;
 mod memory;
 mod objects;
 mod operation;
+mod probe;
 mod signing;
+mod supabase;
 
 pub use keys::{Bucket, SourceExtension, StorageKey};
 pub use links::{
@@ -55,9 +57,14 @@ pub use objects::{
     byte_stream,
 };
 pub use operation::Operation;
+pub use probe::{LayoutSample, ProbeReport, ProbeStep, probe, sample_layout};
 pub use signing::{
     DOWNLOAD_ROUTE, LINK_TOKEN_BYTES_MAX, LinkRefusal, LinkScope, LocalSigner, UPLOAD_ROUTE,
     VerifiedLink,
+};
+pub use supabase::{
+    BucketPolicy, KeyHeaders, KeyLayout, MEDIA_TYPES_MAX, PAUSE_MAX, RetryPolicy, SupabaseConfig,
+    SupabaseStorage, TIMEOUT_MAX, TRIES_MAX, TUS_THRESHOLD, TUS_THRESHOLD_MAX, Timeouts,
 };
 
 /// A place for objects. `Arc<dyn Storage>` is how it is held.

@@ -81,7 +81,7 @@ impl ListedObject {
 }
 
 /// What became of one bucket when the buckets were ensured.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct BucketReport {
     /// The bucket.
     pub bucket: Bucket,

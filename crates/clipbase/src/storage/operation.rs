@@ -17,7 +17,7 @@ use crate::error::{Cause, Code, Error};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[non_exhaustive]
 pub enum Operation {
-    /// `ensure_buckets`
+    /// `ensure_buckets` and `mend_buckets`
     EnsureBuckets,
     /// `upload`
     Upload,
@@ -44,6 +44,24 @@ pub enum Operation {
 }
 
 impl Operation {
+    /// Returns the method's name, as logs and metrics show it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::EnsureBuckets => "ensure_buckets",
+            Self::Upload => "upload",
+            Self::UploadStream => "upload_stream",
+            Self::Download => "download",
+            Self::ReadSmall => "read_small",
+            Self::Sign => "sign",
+            Self::SignMany => "sign_many",
+            Self::SignUpload => "sign_upload",
+            Self::Info => "info",
+            Self::List => "list",
+            Self::Copy => "copy",
+            Self::Remove => "remove",
+        }
+    }
+
     /// Returns the code for a failure that no other code describes.
     pub const fn failure_code(self) -> Code {
         match self {
@@ -91,6 +109,8 @@ impl Operation {
             Code::StorageQuota => {
                 "the storage has no room left, or the object is larger than allowed"
             }
+            Code::StorageRestricted => "the storage provider has restricted this account",
+            Code::StorageForbidden => "the storage refuses the configured credential",
             _ => self.sentence(),
         };
         Error::caused(code, sentence, cause)

@@ -137,6 +137,7 @@ async fn without_retention_ended_jobs_never_expire() {
         retention: Retention {
             done: None,
             failed: None,
+            sources: None,
         },
         ..Settings::default()
     };

@@ -14,10 +14,12 @@
 
 mod adoption;
 mod api_keys;
+mod bulk;
 mod claims;
 mod cleanup;
 mod connections;
 mod contract;
+mod drizzle;
 mod edges;
 mod errors_page;
 mod events;

@@ -6,6 +6,7 @@ use clipbase_testkit::TestDatabase;
 use tokio_postgres::Client;
 
 mod concurrent_indexes;
+mod landed;
 mod roles;
 
 pub(crate) fn config(database: &TestDatabase) -> DatabaseConfig {

@@ -1,5 +1,6 @@
 //! Calls are made from spawned tasks: their futures can be sent to another thread.
 
+use clipbase::cleanup::CleanupOptions;
 use clipbase::jobs::Idempotency;
 use clipbase::leases::{ClaimOptions, LEASE_TTL};
 use clipbase::{Clipbase, JobId, JobPatch, JobStatus, WorkerId};
@@ -44,7 +45,11 @@ async fn every_call(clipbase: Clipbase) {
     }
     leases.reap(10).await.unwrap();
     clipbase.events().follow(job.id, 0).next().await.unwrap();
-    clipbase.cleanup().run(10, |_| {}).await.unwrap();
+    clipbase
+        .cleanup()
+        .run(&CleanupOptions::limited(10), |_| {})
+        .await
+        .unwrap();
     clipbase.inspect().audit(None, 10).await.unwrap();
     jobs.delete(job.id).await.unwrap();
 }

@@ -13,6 +13,7 @@ use tempfile::TempDir;
 mod crashes;
 mod links;
 mod local;
+mod probe;
 
 mod local_contract {
     clipbase_testkit::storage_contract!(super::local_subject);

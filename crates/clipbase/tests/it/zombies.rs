@@ -1,5 +1,6 @@
 //! A worker whose lease was superseded changes nothing, whatever it writes.
 
+use clipbase::cleanup::CleanupOptions;
 use clipbase::jobs::{Actor, TransitionPatch};
 use clipbase::leases::{Beat, ClaimOptions, Failure, Finish, Finished, LEASE_TTL, Lease, Verdict};
 use clipbase::storage::StorageKey;
@@ -194,7 +195,11 @@ async fn a_late_upload_is_never_what_the_row_names_and_is_collected_with_the_job
         assert_eq!(content(bench, &done).await, "the clip");
 
         clipbase.jobs().delete(done.id).await.unwrap();
-        clipbase.cleanup().run(1_000, |_| ()).await.unwrap();
+        clipbase
+            .cleanup()
+            .run(&CleanupOptions::limited(1_000), |_| ())
+            .await
+            .unwrap();
         for key in [stale.video_key(), stale.srt_key(), fresh.video_key()] {
             assert!(!exists(bench, &key).await, "{key} is left over");
         }
@@ -217,11 +222,19 @@ async fn objects_of_a_job_deleted_under_a_live_lease_wait_for_the_lease_to_end()
         all_writes_are_refused(clipbase, &lease, Code::NotFound).await;
         // The worker has not heard of it yet, and stores its clip.
         upload(bench, &lease.video_key(), "late").await;
-        clipbase.cleanup().run(1_000, |_| ()).await.unwrap();
+        clipbase
+            .cleanup()
+            .run(&CleanupOptions::limited(1_000), |_| ())
+            .await
+            .unwrap();
         assert!(exists(bench, &lease.video_key()).await);
         let raw = bench.database.raw().await;
         make_deletions_due(&raw).await;
-        clipbase.cleanup().run(1_000, |_| ()).await.unwrap();
+        clipbase
+            .cleanup()
+            .run(&CleanupOptions::limited(1_000), |_| ())
+            .await
+            .unwrap();
         assert!(!exists(bench, &lease.video_key()).await);
     })
     .await;

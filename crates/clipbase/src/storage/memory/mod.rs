@@ -58,6 +58,7 @@ pub struct MemoryStorage {
 struct State {
     buckets: BTreeMap<Bucket, BTreeMap<String, Object>>,
     script: Script,
+    is_listed_backwards: bool,
 }
 
 #[derive(Clone)]
@@ -102,6 +103,38 @@ impl MemoryStorage {
         let objects = state.bucket(Operation::UploadStream, bucket)?;
         objects.insert(path.into(), Object::new(content.into()));
         Ok(())
+    }
+
+    /// Makes an object look as if it had been stored so long ago.
+    ///
+    /// # Errors
+    /// `STORAGE_NOT_FOUND`; `STORAGE_UNAVAILABLE` before the buckets are made.
+    pub fn set_age(&self, bucket: Bucket, path: &str, age: Duration) -> Result<()> {
+        let mut state = self.state();
+        let objects = state.bucket(Operation::Info, bucket)?;
+        let object = objects
+            .get_mut(path)
+            .ok_or_else(|| Operation::Info.missing())?;
+        let then = wall_clock().checked_sub(age);
+        object.updated_at = then.map_or(Timestamp::MIN, timestamp);
+        Ok(())
+    }
+
+    /// Makes listings fall within a page instead of rising, as a backend of another order would.
+    pub fn list_backwards(&self) {
+        self.state().is_listed_backwards = true;
+    }
+
+    /// Returns every object of both buckets, bucket first, in order.
+    pub fn object_keys(&self) -> Vec<String> {
+        let state = self.state();
+        let buckets = state.buckets.iter();
+        buckets
+            .flat_map(|(bucket, objects)| {
+                let name = bucket.name();
+                objects.keys().map(move |path| format!("{name}/{path}"))
+            })
+            .collect()
     }
 
     /// Returns how often an operation was called, failures included.
@@ -286,10 +319,11 @@ impl Storage for MemoryStorage {
     ) -> Result<ListPage> {
         check_limit(limit)?;
         self.run(Operation::List, |state| {
+            let is_backwards = state.is_listed_backwards;
             let objects = state.bucket(Operation::List, bucket)?;
             let start = after.map_or(Bound::Unbounded, |cursor| Bound::Excluded(cursor.as_str()));
             let mut rest = objects.range::<str, _>((start, Bound::Unbounded));
-            let page: Vec<_> = rest
+            let mut page: Vec<_> = rest
                 .by_ref()
                 .take(limit)
                 .map(|(path, object)| {
@@ -301,6 +335,9 @@ impl Storage for MemoryStorage {
                 Some(last) if rest.next().is_some() => Some(ListCursor::new(last.path.clone())),
                 _ => None,
             };
+            if is_backwards {
+                page.reverse();
+            }
             Ok(ListPage {
                 objects: page,
                 next,
@@ -364,51 +401,4 @@ async fn collect_exactly(mut content: ByteStream, length: u64) -> Result<Bytes> 
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::ids::JobId;
-
-    async fn storage() -> (MemoryStorage, StorageKey) {
-        let storage = MemoryStorage::new();
-        storage.ensure_buckets().await.unwrap();
-        (storage, StorageKey::result_video(JobId::new(), 1))
-    }
-
-    #[tokio::test]
-    async fn a_lost_answer_leaves_its_effect() {
-        let (storage, key) = storage().await;
-        storage.fail_next_answer(Operation::UploadStream, Code::StorageUnavailable);
-        let lost = storage.upload_stream(byte_stream("x"), 1, &key).await;
-        assert_eq!(lost.unwrap_err().code(), Code::StorageUnavailable);
-        assert_eq!(storage.object_count(), 1);
-    }
-
-    #[tokio::test]
-    async fn one_key_of_a_bulk_removal_can_fail() {
-        let (storage, key) = storage().await;
-        let other = StorageKey::result_srt(JobId::new(), 1);
-        storage
-            .upload_stream(byte_stream("x"), 1, &key)
-            .await
-            .unwrap();
-        storage.fail_next_removal_of(&key, Code::StorageRemoveFailed);
-        let outcomes = storage.remove(&[key.clone(), other]).await.unwrap();
-        assert!(matches!(outcomes[0].outcome, RemoveOutcome::Failed(_)));
-        assert!(matches!(outcomes[1].outcome, RemoveOutcome::Missing));
-        let again = storage.remove(&[key]).await.unwrap();
-        assert!(matches!(again[0].outcome, RemoveOutcome::Removed));
-    }
-
-    #[tokio::test]
-    async fn faults_come_in_order_and_only_to_their_operation() {
-        let (storage, key) = storage().await;
-        storage.fail_next(Operation::Info, Code::StorageUnavailable);
-        storage.fail_next(Operation::Info, Code::StorageDownloadFailed);
-        storage.sign_upload(&key).await.unwrap();
-        for code in [Code::StorageUnavailable, Code::StorageDownloadFailed] {
-            assert_eq!(storage.info(&key).await.unwrap_err().code(), code);
-        }
-        assert_eq!(storage.info(&key).await.unwrap(), None);
-        assert_eq!(storage.calls(Operation::Info), 3);
-    }
-}
+mod tests;

@@ -4,6 +4,7 @@ use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::task::Poll;
 
+use clipbase::cleanup::CleanupOptions;
 use clipbase_testkit::{run, wait_until};
 
 use super::{MARKERS, clean_up, finished, objects, outbox};
@@ -39,7 +40,8 @@ async fn a_clean_up_that_is_killed_anywhere_leaks_nothing_and_removes_nothing_th
             }
             let clipbase = bench.clipbase.clone();
             let cleanup = clipbase.cleanup();
-            let run = cleanup.run(2 + waits as u64 % 3, |_| ());
+            let options = CleanupOptions::limited(2 + waits as u64 % 3);
+            let run = cleanup.run(&options, |_| ());
             ended += usize::from(killed_after(waits, run).await.is_some());
             // A statement of the killed run may still be on its way: the next ones find what it did.
             wait_until("all is cleaned up", async || {

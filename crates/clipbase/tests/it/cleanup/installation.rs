@@ -1,7 +1,9 @@
 //! A database works only with its own buckets.
 
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
+use clipbase::cleanup::{CleanupOptions, ReconcileOptions, TickOptions};
 use clipbase::leases::{ClaimOptions, LEASE_TTL};
 use clipbase::storage::{Bucket, MemoryStorage, Operation, Storage};
 use clipbase::{Clipbase, Code, Settings, WorkerId};
@@ -23,13 +25,23 @@ async fn refuses_to_work(clipbase: &Clipbase) {
     let id = clipbase.jobs().create(&new_job()).await.unwrap().id;
     let (leases, cleanup) = (clipbase.leases(), clipbase.cleanup());
     let one = leases.claim_job(options.worker, id, LEASE_TTL).await;
+    let options_of_a_walk = ReconcileOptions::default();
+    let reconciled = cleanup
+        .reconcile(&options_of_a_walk, None, |_| ControlFlow::Continue(()))
+        .await;
     let refusals = [
         leases.claim(&options).await.err(),
         one.err(),
         leases.turn(&[], &options).await.err(),
         cleanup.expire(10).await.err(),
+        cleanup.expire_sources(10).await.err(),
         cleanup.drain(10).await.err(),
-        cleanup.run(10, |_| ()).await.err(),
+        cleanup.tick(&TickOptions::default()).await.err(),
+        reconciled.err(),
+        cleanup
+            .run(&CleanupOptions::limited(10), |_| ())
+            .await
+            .err(),
         clipbase.check_installation().await.err(),
     ];
     for error in refusals {

@@ -188,9 +188,12 @@ async fn a_clean_up_that_fails_names_no_object() {
                    INSERT INTO public.storage_deletions (object_key, job_id, reason)
                    VALUES ('planted', gen_random_uuid(), 'job_deleted')";
         client.batch_execute(due).await.unwrap();
-        bench
-            .storage
-            .fail_next(Operation::Remove, Code::StorageUnavailable);
+        // Once for each bucket.
+        for _ in 0..2 {
+            bench
+                .storage
+                .fail_next(Operation::Remove, Code::StorageUnavailable);
+        }
         let drained = bench.clipbase.cleanup().drain(100).await.unwrap();
         assert_eq!(drained.removed, 0);
         assert!(drained.failed > 1);

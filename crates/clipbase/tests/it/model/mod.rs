@@ -5,7 +5,7 @@
 //! `CLIPBASE_MODEL_SEED` repeats a run, `CLIPBASE_MODEL_OPERATIONS` sets how long it is.
 
 mod operators;
-mod random;
+pub(crate) mod random;
 mod reference;
 mod seed;
 mod workers;
@@ -13,7 +13,7 @@ mod world;
 
 use std::time::Duration;
 
-use clipbase::{Backoff, DatabaseMode, Settings};
+use clipbase::{Backoff, DatabaseMode, Retention, Settings};
 use clipbase_testkit::run_in;
 use world::World;
 
@@ -44,8 +44,13 @@ async fn agree(mode: DatabaseMode, operations: u64) {
         base: Duration::ZERO,
         cap: Duration::ZERO,
     };
+    let retention = Retention {
+        sources: Some(Duration::from_secs(24 * 60 * 60)),
+        ..Retention::default()
+    };
     let settings = Settings {
         backoff,
+        retention,
         ..Settings::default()
     };
     run_in(mode, settings, async |bench| {
@@ -83,7 +88,8 @@ async fn step(world: &mut World<'_>) {
         68..71 => world.operator_cancels().await,
         71..75 => world.operator_retries().await,
         75..78 => world.operator_updates().await,
-        78..81 => world.operator_transitions().await,
+        78..80 => world.operator_transitions().await,
+        80 => world.a_source_expires().await,
         81 => world.operator_deletes().await,
         82 => world.client_adds_an_event().await,
         83..86 => world.leases_run_out().await,

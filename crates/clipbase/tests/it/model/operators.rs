@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use clipbase::jobs::{Actor, Canceled, Created};
 use clipbase::leases::{Reaped, Surrendered};
+use clipbase::storage::StorageKey;
 use clipbase::{Change, Code, JobId, JobPatch, JobStatus, NewJob, Priority, WorkerId};
 use clipbase_testkit::builders::new_job;
 use jiff::Timestamp;
@@ -155,6 +156,22 @@ impl World<'_> {
             self.forget(id);
         }
         self.expect(answer, expected);
+    }
+
+    pub(super) async fn a_source_expires(&mut self) {
+        let status = self.random.of(&[JobStatus::Failed, JobStatus::Done]);
+        let id = self.job_in(status);
+        self.note(format!("the source of {id} expires"));
+        let sql = "UPDATE jobs SET source_expires_at = now() - interval '1 s'
+                    WHERE id = $1 AND status IN ('done', 'failed')";
+        self.raw.execute(sql, &[&id.as_uuid()]).await.unwrap();
+        let answer = self.clipbase().cleanup().expire_sources(10).await;
+        let goes = self.on(id, |job| Ok(job.lose_source())) == Ok(true);
+        if goes {
+            let key = StorageKey::source(id, "mp4").unwrap();
+            self.outbox.insert(key.to_string());
+        }
+        self.expect(answer, Ok(if goes { vec![id] } else { Vec::new() }));
     }
 
     pub(super) async fn client_adds_an_event(&mut self) {

@@ -18,6 +18,10 @@ pub(super) enum Expiry {
 
 /// What the row must say, and what decides its future.
 #[derive(Clone, Debug, PartialEq)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "they are columns, and independent"
+)]
 pub(super) struct ModelJob {
     pub(super) id: JobId,
     pub(super) status: JobStatus,
@@ -37,6 +41,7 @@ pub(super) struct ModelJob {
     pub(super) is_due: bool,
     pub(super) is_lease_over: bool,
     pub(super) expiry: Expiry,
+    pub(super) is_source_deleted: bool,
 }
 
 /// Who moves a job: under a lease, or above it.
@@ -67,6 +72,7 @@ impl ModelJob {
             is_due: true,
             is_lease_over: false,
             expiry: Expiry::None,
+            is_source_deleted: false,
         }
     }
 
@@ -92,7 +98,8 @@ impl ModelJob {
         let ended = row.finished_at.is_some() == self.status.is_terminal();
         let leased = row.lease_expires_at.is_some() == (self.status == Processing);
         let expires = row.expires_at.is_some() == (self.expiry != Expiry::None);
-        seen == *self && ended && leased && expires
+        let lost_its_source = row.source_deleted_at.is_some() == self.is_source_deleted;
+        seen == *self && ended && leased && expires && lost_its_source
     }
 
     pub(super) fn is_held_by(&self, lease: &Lease) -> bool {
@@ -275,7 +282,7 @@ impl ModelJob {
     }
 
     pub(super) fn retry(&mut self) -> Result<(), Code> {
-        if self.status != Failed {
+        if self.status != Failed || self.is_source_deleted {
             return Err(Code::InvalidTransition);
         }
         if self.expiry == Expiry::Retention {
@@ -335,6 +342,16 @@ impl ModelJob {
         Ok(())
     }
 
+    /// Answers whether the source goes.
+    pub(super) fn lose_source(&mut self) -> bool {
+        let goes = self.status.is_terminal() && !self.is_source_deleted;
+        if goes {
+            self.is_source_deleted = true;
+            self.events += 1;
+        }
+        goes
+    }
+
     pub(super) fn take(&mut self, worker: WorkerId) -> Result<(), Code> {
         if self.status != Queued {
             return Err(Code::InvalidTransition);
@@ -350,7 +367,9 @@ impl ModelJob {
         code: Option<&str>,
         video: Option<&str>,
     ) -> Result<(), ()> {
-        if next != self.status && !self.status.can_become(next) {
+        let is_retry_without_source =
+            (self.status, next) == (Failed, Queued) && self.is_source_deleted;
+        if (next != self.status && !self.status.can_become(next)) || is_retry_without_source {
             return Err(());
         }
         let is_canceled = self.is_canceled;

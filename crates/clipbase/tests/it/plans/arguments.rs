@@ -11,14 +11,30 @@ pub(super) fn of(name: &str, count: u32) -> Vec<String> {
     let list: &[&str] = match name {
         "jobs.create" => return create(),
         "jobs.create_many" => return create_many(count),
-        "jobs.get" | "jobs.delete" => &[JOB],
+        "jobs.get" | "jobs.outcome" | "jobs.delete" => &[JOB],
         "jobs.list_by_status" => &["'done'", "now() - interval '1 hour'", JOB, "101"],
+        "jobs.select" => &[
+            "'failed'",
+            "NULL",
+            "'00000000-0000-0000-0000-000000000000'",
+            "NULL",
+            "10000",
+            "'FFMPEG_FAILED'",
+            "1000",
+        ],
+        "jobs.move_many" => {
+            let keep = || "604800".to_owned();
+            return vec![jobs(count), "'cancel'".to_owned(), keep(), keep()];
+        }
         "jobs.update" => return update(),
         "jobs.transition" => return transition(),
         "jobs.stats" => &["ARRAY['queued', 'processing', 'done', 'failed']", "10001"],
         "jobs.find_request" | "jobs.forget_request" => &["'scope 3'", "'key 3'"],
         "events.add" => &[JOB, "'note'", "'{}'", "10000"],
         "events.list" | "events.follow" => &[JOB, "0", "100"],
+        "events.follow_many" => {
+            return vec![jobs(count), all(count, "0", "int4"), "4".to_owned()];
+        }
         "leases.claim" => &[
             "'{}'",
             if count == 1 { "1" } else { "10" },
@@ -32,17 +48,39 @@ pub(super) fn of(name: &str, count: u32) -> Vec<String> {
         "leases.heartbeat" => return heartbeat(count),
         "leases.log" => &[JOB, "1", WORKER, "'note'", "'{}'", "10000"],
         "leases.surrender" => &[
-            JOB, "'retry'", "1", WORKER, "'X'", "'x'", "604800", "5", "300",
+            JOB, "'retry'", "1", WORKER, "'X'", "'x'", "604800", "5", "300", "NULL",
         ],
-        "leases.reap" => &["NULL", "60", "100", "604800", "5", "300"],
+        "leases.reap" => &["NULL", "60", "100", "604800", "5", "300", "3600"],
         "cleanup.expire" | "cleanup.expired" => &["60", "1000"],
-        "cleanup.forget_requests" | "cleanup.take_deletions" | "cleanup.due_deletions" => &["1000"],
-        "cleanup.announce_upload" => &["'sources/x/source.mp4'", JOB, "86400"],
+        "cleanup.forget_requests" | "cleanup.due_deletions" | "cleanup.expire_sources" => &["1000"],
+        "cleanup.take_deletions" => &["'results'", "1000"],
+        "cleanup.announce_upload" => &["'sources/x/source.mp4'", JOB, "86400", "7200"],
+        "cleanup.plan_jobs" | "cleanup.plan_sources" => {
+            &["now()", "60", "now() - interval '1 hour'", JOB]
+        }
+        "cleanup.plan_objects" => &["now()", "60", "'results/5'"],
+        "cleanup.judge_objects" => return judge(count),
+        "cleanup.named_objects" => &[JOB, "'ffffffff-ffff-ffff-ffff-ffffffffffff'", "1000"],
+        "cleanup.still_named" => {
+            return vec![
+                keys(count),
+                jobs(count),
+                "90000".to_owned(),
+                "now()".to_owned(),
+            ];
+        }
         "cleanup.confirm_deletions" => return vec![keys(count)],
         "cleanup.fail_deletions" => return vec![keys(count), "'STORAGE_UNAVAILABLE'".to_owned()],
-        "cleanup.backlog" | "installation.read" | "inspect.server" | "inspect.queues" => &[],
+        "cleanup.confirm_turn" | "cleanup.take_turn" => &["3600"],
+        "cleanup.backlog"
+        | "cleanup.clock"
+        | "cleanup.objects_table"
+        | "installation.read"
+        | "migrate.applied"
+        | "inspect.server"
+        | "inspect.queues" => &[],
         "installation.adopt" => &["false", "'here'"],
-        "inspect.lost_leases" => &["60"],
+        "inspect.lost_leases" | "cleanup.due_work" => &["60"],
         "inspect.audit" => &["'00000000-0000-0000-0000-000000000000'", "1000"],
         "api_keys.create" => &["gen_random_uuid()", "'name'", "'hash'", "'jobs:read'", "60"],
         "api_keys.get" | "api_keys.revoke" | "api_keys.find_hash" => &[KEY],
@@ -101,6 +139,7 @@ fn create() -> Vec<String> {
         "'key 3'",
         "'\\x00'",
         "86400",
+        "NULL",
     ])
 }
 
@@ -121,6 +160,7 @@ fn create_many(count: u32) -> Vec<String> {
         ("NULL", "timestamptz"),
         ("NULL", "timestamptz"),
         ("NULL", "jsonb"),
+        ("NULL", "float8"),
     ] {
         list.push(all(count, value, kind));
     }
@@ -152,6 +192,7 @@ fn transition() -> Vec<String> {
         "false",
         "604800",
         "604800",
+        "3600",
     ])
 }
 
@@ -164,6 +205,17 @@ fn finish(count: u32) -> Vec<String> {
         all(count, "NULL", "text"),
         all(count, "NULL", "jsonb"),
         "604800".to_owned(),
+        "3600".to_owned(),
+    ]
+}
+
+fn judge(count: u32) -> Vec<String> {
+    vec![
+        keys(count),
+        jobs(count),
+        all(count, "now()", "timestamptz"),
+        "90000".to_owned(),
+        "true".to_owned(),
     ]
 }
 

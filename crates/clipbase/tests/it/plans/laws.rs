@@ -22,20 +22,26 @@ const TABLES: [&str; 5] = [
 const JIT_ABOVE_COST: f64 = 100_000.0;
 
 /// Statements that may sort, and why the sort is small. All others may not.
-const SORTS: [(&str, &str); 2] = [
+const SORTS: [(&str, &str); 5] = [
+    ("cleanup.plan_jobs", "jobs of one moment, for a person"),
+    ("cleanup.plan_sources", "jobs of one moment, for a person"),
     ("inspect.queues", "the shards at work, for a person"),
     (
         "inspect.audit",
         "one job's events at a time, for a person; from PostgreSQL 16 on",
     ),
+    ("migrate.applied", "a handful of rows"),
 ];
 
 /// Lists for people. Until the next ANALYZE they may sort what the statistics do not know of.
-const TOLERATED: [&str; 6] = [
+const TOLERATED: [&str; 9] = [
     "jobs.list_by_status",
     "cleanup.backlog",
     "cleanup.due_deletions",
     "cleanup.expired",
+    "cleanup.plan_jobs",
+    "cleanup.plan_objects",
+    "cleanup.plan_sources",
     "inspect.audit",
     "inspect.queues",
 ];

@@ -5,4 +5,5 @@ mod claim;
 mod explain;
 mod heartbeat;
 mod laws;
+mod outbox;
 mod volume;

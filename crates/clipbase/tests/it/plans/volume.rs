@@ -29,7 +29,7 @@ pub(super) async fn load(client: &Client, volume: Volume) {
 SET LOCAL session_replication_role = replica;
 INSERT INTO public.jobs
     (id, status, priority, shard, source_type, source_key, start_sec, end_sec, created_at, run_at, event_seq,
-     lease, attempts, worker_id, lease_expires_at, last_heartbeat_at, started_at, finished_at, expires_at,
+     lease, attempts, worker_id, lease_expires_at, last_heartbeat_at, started_at, finished_at, expires_at, source_expires_at,
      result_video_key, error_code)
 SELECT id, status::public.job_status, (ARRAY['high', 'normal', 'normal', 'low'])[1 + n % 4], n % 8, 'upload',
        'sources/' || id || '/source.mp4', 0, 10, made, made, CASE WHEN status = 'queued' THEN 1 ELSE 3 END,
@@ -38,6 +38,7 @@ SELECT id, status::public.job_status, (ARRAY['high', 'normal', 'normal', 'low'])
        CASE WHEN started = 1 THEN made END, CASE WHEN started = 1 THEN made END,
        CASE WHEN status IN ('done', 'failed') THEN made END,
        CASE WHEN status IN ('done', 'failed') THEN made + interval '7 days' END,
+       CASE WHEN status IN ('done', 'failed') THEN made + interval '1 day' END,
        CASE WHEN status = 'done' THEN 'results/' || id || '/clip.mp4' END,
        CASE WHEN status = 'failed' THEN 'FFMPEG_FAILED' END
   FROM (SELECT n, ('00000000-0000-7000-8000-' || lpad(to_hex(n), 12, '0'))::uuid AS id, now() - {age} AS made, status,

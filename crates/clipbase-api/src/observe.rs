@@ -1,0 +1,139 @@
+//! Around every request: its id, its span, its metrics, the envelope of its refusal, and the headers that keep
+//! browsers from guessing.
+//!
+//! Labels and spans hold the route's template, never the path: a path may hold a key, and a query a token.
+
+use std::any::Any;
+use std::time::Instant;
+
+use axum::extract::{MatchedPath, Request};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
+use tracing::Instrument as _;
+
+use crate::envelope::{ApiError, seal};
+use crate::request_id::{self, RequestId};
+
+/// What stands for a path that no route has.
+const UNMATCHED: &str = "unmatched";
+
+/// The outermost layer.
+pub(crate) async fn observe(mut request: Request, next: Next) -> Response {
+    let id = RequestId::of(request.headers());
+    let method = method_label(request.method());
+    let route = request
+        .extensions()
+        .get::<MatchedPath>()
+        .map_or_else(|| UNMATCHED.to_owned(), |path| path.as_str().to_owned());
+    let span = tracing::info_span!(
+        "http",
+        method,
+        route,
+        request_id = %id,
+        status = tracing::field::Empty,
+        latency_us = tracing::field::Empty,
+    );
+    request.extensions_mut().insert(id.clone());
+    let started = Instant::now();
+    let response = next.run(request).instrument(span.clone()).await;
+    let elapsed = started.elapsed();
+    let (mut response, refusal) = seal(response, &id);
+    let status = response.status().as_u16();
+    span.record("status", status);
+    span.record(
+        "latency_us",
+        u64::try_from(elapsed.as_micros()).unwrap_or(u64::MAX),
+    );
+    span.in_scope(|| tell(refusal.as_ref()));
+    let labels = [
+        ("route", route),
+        ("method", method.to_owned()),
+        ("status", status.to_string()),
+    ];
+    metrics::counter!("clipbase_http_requests_total", &labels).increment(1);
+    metrics::histogram!("clipbase_http_request_seconds", &labels).record(elapsed.as_secs_f64());
+    if let Some(value) = id.to_header() {
+        response.headers_mut().insert(request_id::HEADER, value);
+    }
+    secure(response.headers_mut());
+    response
+}
+
+fn tell(refusal: Option<&ApiError>) {
+    let Some(error) = refusal else {
+        tracing::info!("answered");
+        return;
+    };
+    let code = error.code.as_str();
+    let cause = error.cause.as_ref().map(ToString::to_string);
+    if error.code.status().is_server_error() {
+        tracing::error!(code, cause, "failed");
+    } else {
+        tracing::info!(code, cause, "refused");
+    }
+}
+
+/// Methods that clients make up do not become labels.
+fn method_label(method: &Method) -> &'static str {
+    match *method {
+        Method::GET => "GET",
+        Method::HEAD => "HEAD",
+        Method::POST => "POST",
+        Method::PUT => "PUT",
+        Method::PATCH => "PATCH",
+        Method::DELETE => "DELETE",
+        Method::OPTIONS => "OPTIONS",
+        _ => "OTHER",
+    }
+}
+
+/// A route may set a header itself; what it leaves open is set here.
+fn secure(headers: &mut HeaderMap) {
+    const DEFAULTS: [(HeaderName, &str); 6] = [
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (
+            header::CONTENT_SECURITY_POLICY,
+            "default-src 'none'; frame-ancestors 'none'",
+        ),
+        (header::X_FRAME_OPTIONS, "DENY"),
+        (header::REFERRER_POLICY, "no-referrer"),
+        (
+            HeaderName::from_static("cross-origin-resource-policy"),
+            "same-site",
+        ),
+        (header::CACHE_CONTROL, "no-store"),
+    ];
+    for (name, value) in DEFAULTS {
+        headers
+            .entry(name)
+            .or_insert(HeaderValue::from_static(value));
+    }
+}
+
+/// What a panic is answered with. Its payload may hold a request's data, so it is not looked at.
+pub(crate) fn panicked(_payload: Box<dyn Any + Send + 'static>) -> Response {
+    tracing::error!("a handler panicked");
+    ApiError::internal().into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn made_up_methods_share_a_label() {
+        let odd = Method::from_bytes(b"BREW").unwrap();
+        assert_eq!(method_label(&odd), "OTHER");
+        assert_eq!(method_label(&Method::GET), "GET");
+    }
+
+    #[test]
+    fn a_routes_own_header_stays() {
+        let mut headers = HeaderMap::new();
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+        secure(&mut headers);
+        assert_eq!(headers[header::CACHE_CONTROL], "no-cache");
+        assert_eq!(headers[header::X_CONTENT_TYPE_OPTIONS], "nosniff");
+    }
+}

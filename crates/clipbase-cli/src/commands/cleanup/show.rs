@@ -1,0 +1,150 @@
+//! What a clean-up found and did, for people.
+
+use clipbase::cleanup::{BucketTally, PlanPage, ReconcileReport, Report};
+
+use crate::output::table;
+
+/// The summary of one run.
+pub(super) fn report(report: &Report) -> String {
+    let row = |what: &str, count: u64| vec![what.to_owned(), count.to_string()];
+    let mut text = table(
+        &["what", "count"],
+        [
+            row("expired jobs deleted", report.jobs_deleted),
+            row("sources of ended jobs given up", report.sources_removed),
+            row("objects removed", report.objects_removed),
+            row("objects kept, a job owns them", report.objects_kept),
+            row(
+                "objects put off, still being written",
+                report.objects_put_off,
+            ),
+            row("objects to try again later", report.objects_failed),
+            row("idempotency keys forgotten", report.requests_forgotten),
+        ],
+    );
+    if let Some(found) = &report.reconciled {
+        text += "\n";
+        text += &reconciled(found);
+    }
+    text
+}
+
+/// One pass of many, on one line.
+pub(super) fn line(report: &Report) -> String {
+    let mut text = progress(report);
+    if report.objects_failed > 0 {
+        text += &format!(", {} objects to try again later", report.objects_failed);
+    }
+    if let Some(found) = &report.reconciled {
+        text += &format!("; {}", reconcile_progress(found));
+    }
+    text
+}
+
+pub(super) fn progress(report: &Report) -> String {
+    match &report.reconciled {
+        Some(found) if report.jobs_deleted == 0 && report.objects_removed == 0 => {
+            reconcile_progress(found)
+        }
+        _ => format!(
+            "{} jobs deleted, {} objects removed",
+            report.jobs_deleted, report.objects_removed
+        ),
+    }
+}
+
+pub(super) fn reconcile_progress(found: &ReconcileReport) -> String {
+    let (sources, results) = (&found.sources, &found.results);
+    format!(
+        "{} objects compared, {} that nobody owns, {} missing",
+        sources.objects + results.objects,
+        sources.unowned + results.unowned,
+        sources.missing + results.missing
+    )
+}
+
+/// A page of a dry run: one line an item.
+pub(super) fn plan_page(page: &PlanPage) -> String {
+    let mut text = String::new();
+    for job in &page.jobs {
+        let expired = job
+            .expires_at
+            .map_or_else(String::new, |time| format!("{time:.0}"));
+        text += &format!("job     {}  {}  expired {expired}\n", job.id, job.status);
+        for object in &job.objects {
+            text += &format!("object  {object}  with its job\n");
+        }
+    }
+    for source in &page.sources {
+        text += &format!("object  {}  source of an ended job\n", source.object_key);
+    }
+    for object in &page.objects {
+        let tried = match (&object.last_error_code, object.attempts) {
+            (Some(code), tries) => format!("  {tries} tries, {code}"),
+            (None, _) => String::new(),
+        };
+        text += &format!("object  {}  {}{tried}\n", object.object_key, object.reason);
+    }
+    text
+}
+
+/// The end of a dry run.
+pub(super) fn plan_end(
+    jobs: usize,
+    sources: usize,
+    objects: usize,
+    found: Option<&ReconcileReport>,
+) -> String {
+    let mut text = format!(
+        "{jobs} jobs would be deleted, {sources} sources given up, {objects} objects of the outbox removed\n"
+    );
+    if let Some(found) = found {
+        text += "\n";
+        text += &reconciled(found);
+    }
+    text
+}
+
+fn reconciled(found: &ReconcileReport) -> String {
+    let row = |name: &str, tally: &BucketTally| {
+        let mut cells = vec![name.to_owned()];
+        let counts = [
+            tally.objects,
+            tally.owned,
+            tally.pending,
+            tally.young,
+            tally.unowned,
+            tally.enqueued,
+            tally.foreign,
+            tally.missing,
+            tally.unknown,
+        ];
+        cells.extend(counts.map(|count| count.to_string()));
+        cells
+    };
+    let mut text = table(
+        &[
+            "bucket", "objects", "owned", "pending", "young", "unowned", "enqueued", "foreign",
+            "missing", "unknown",
+        ],
+        [
+            row("sources", &found.sources),
+            row("results", &found.results),
+        ],
+    );
+    let mut name = |title: &str, items: Vec<String>| {
+        for item in items {
+            text += &format!("{title}  {item}\n");
+        }
+    };
+    name("unowned", found.unowned_objects.clone());
+    name("foreign", found.foreign_objects.clone());
+    let missing = found.missing_objects.iter();
+    name(
+        "missing",
+        missing
+            .map(|object| format!("{}  of job {}", object.object_key, object.job))
+            .collect(),
+    );
+    text
+}
