@@ -16,6 +16,9 @@ use crate::jobs::Jobs;
 use crate::leases::{LEASE_TTL, Leases};
 use crate::storage::Storage;
 
+/// The longest retention: the database's clock goes further, but not for ever.
+pub const RETENTION_MAX: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
+
 /// How long ended jobs are kept, unless a job says itself when it expires.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Retention {
@@ -116,6 +119,17 @@ impl Clipbase {
     ) -> Result<Self> {
         if settings.backoff.base > settings.backoff.cap {
             return Err(Error::invalid("backoff", "must not start above its cap"));
+        }
+        let Retention {
+            done,
+            failed,
+            sources,
+        } = settings.retention;
+        if [done, failed, sources].into_iter().flatten().max() > Some(RETENTION_MAX) {
+            return Err(Error::invalid(
+                "retention",
+                "must be at most 100 years; leave it out to keep everything",
+            ));
         }
         let database = Database::new(config)?;
         let installation = OnceCell::new();

@@ -25,13 +25,14 @@ mod installation;
 pub mod job;
 pub mod jobs;
 pub mod leases;
+mod metrics;
 pub mod migrate;
 mod queue;
 pub mod status;
 pub mod storage;
 pub mod transitions;
 
-pub use clipbase::{Backoff, Clipbase, Retention, Settings};
+pub use clipbase::{Backoff, Clipbase, RETENTION_MAX, Retention, Settings};
 pub use db::{DatabaseConfig, DatabaseMode};
 pub use error::{Cause, Code, Error, Result, ServiceResult};
 pub use ids::{ApiKeyId, EventId, InstallationId, JobId, WorkerId};

@@ -33,12 +33,15 @@ RETURNING object_key",
     columns: &[always("object_key", Type::VARCHAR)],
 };
 
+/// The longest that an announcement waits, and a link lives.
+pub const ANNOUNCED_MAX: Duration = Duration::from_secs(366 * 24 * 60 * 60);
+
 impl Cleanup<'_> {
     /// Announces an upload before its job exists. Creating the job adopts the object; if that does not
     /// happen within `ttl`, the object is removed. So a crash between the two leaks nothing.
     ///
     /// # Errors
-    /// `INVALID_INPUT` when the key is no source's; `DB_CONFLICT` when it was announced before and has lapsed,
+    /// `INVALID_INPUT` when the key is no source's, or the time longer than [`ANNOUNCED_MAX`]; `DB_CONFLICT` when it was announced before and has lapsed,
     /// or its job was deleted: the object is being removed.
     pub async fn announce_upload(&self, key: &StorageKey, ttl: Duration) -> Result<()> {
         self.announce(key, ttl, None).await
@@ -65,6 +68,9 @@ impl Cleanup<'_> {
         let (StorageKey::Source { .. }, Some(job)) = (key, key.job()) else {
             return Err(Error::invalid("key", "must be the key of a source"));
         };
+        if ttl > ANNOUNCED_MAX {
+            return Err(Error::invalid("ttl", "must be at most 366 days"));
+        }
         let rows = self
             .database()
             .rows(

@@ -23,7 +23,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-pub use announce::UPLOAD_TTL;
+pub use announce::{ANNOUNCED_MAX, UPLOAD_TTL};
 pub use backlog::{Backlog, DueDeletion};
 pub use expire::Expired;
 pub use outbox::Drained;

@@ -17,7 +17,10 @@ macro_rules! standing {
                    CASE WHEN job.source_key IS NULL AND job.source_type = 'upload' THEN 'awaited' END
                WHEN ", $key, " LIKE 'results/%' AND job.status <> 'done' THEN
                    CASE WHEN ", $crate::cleanup::ownership::lease_of!($key), " > job.lease THEN 'awaited'
-                        WHEN ", $crate::cleanup::ownership::lease_of!($key), " = job.lease AND job.status = 'processing'
+                        WHEN job.status <> 'processing' THEN NULL
+                        WHEN ", $crate::cleanup::ownership::lease_of!($key), " = job.lease THEN 'live'
+                        -- A worker of the seed has no id, and writes the first lease's keys under every lease.
+                        WHEN ", $crate::cleanup::ownership::lease_of!($key), " = 1 AND job.worker_id IS NULL
                         THEN 'live' END
                END"
         )

@@ -10,6 +10,7 @@ mod sources;
 mod sql_source;
 mod tick;
 mod uploads;
+mod walks;
 mod worlds;
 
 use clipbase::cleanup::{BATCH_MAX, CleanupOptions, Report};

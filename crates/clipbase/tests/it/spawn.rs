@@ -1,8 +1,11 @@
 //! Calls are made from spawned tasks: their futures can be sent to another thread.
 
-use clipbase::cleanup::CleanupOptions;
+use std::time::Duration;
+
+use clipbase::cleanup::{CleanupOptions, ReconcileOptions, TickOptions};
 use clipbase::jobs::Idempotency;
 use clipbase::leases::{ClaimOptions, LEASE_TTL};
+use clipbase::storage::StorageKey;
 use clipbase::{Clipbase, JobId, JobPatch, JobStatus, WorkerId};
 use clipbase_testkit::builders::{new_job, new_jobs};
 
@@ -45,11 +48,22 @@ async fn every_call(clipbase: Clipbase) {
     }
     leases.reap(10).await.unwrap();
     clipbase.events().follow(job.id, 0).next().await.unwrap();
-    clipbase
-        .cleanup()
-        .run(&CleanupOptions::limited(10), |_| {})
-        .await
-        .unwrap();
+    clean_up(&clipbase).await;
     clipbase.inspect().audit(None, 10).await.unwrap();
     jobs.delete(job.id).await.unwrap();
+}
+
+async fn clean_up(clipbase: &Clipbase) {
+    let cleanup = clipbase.cleanup();
+    let key = StorageKey::source(JobId::new(), "mp4").unwrap();
+    let minute = Duration::from_secs(60);
+    cleanup.announce_upload_link(&key, minute).await.unwrap();
+    let options = CleanupOptions {
+        reconcile: Some(ReconcileOptions::default()),
+        ..CleanupOptions::limited(10)
+    };
+    cleanup.run(&options, |_| {}).await.unwrap();
+    cleanup.tick(&TickOptions::default()).await.unwrap();
+    cleanup.plan(None).await.unwrap();
+    cleanup.backlog().await.unwrap();
 }

@@ -136,19 +136,17 @@ async fn a_table_of_another_shape_stops_the_migration_unchanged() {
     ] {
         let database = seeded().await;
         let client = database.raw().await;
+        let config = config(&database);
+        migrate::migrate(&config).await.unwrap();
         client.batch_execute(change).await.unwrap();
-        let error = migrate::migrate_with(&config(&database), Sets::ALL)
-            .await
-            .unwrap_err();
+        let error = migrate::migrate_with(&config, Sets::ALL).await.unwrap_err();
         assert_eq!(error.code(), Code::DbConflict, "{change}");
         assert!(error.to_string().contains(complaint), "{change}: {error}");
-        let sql =
-            "select count(*) from pg_class where oid = to_regclass('public.clipbase_migrations')";
-        assert_eq!(
-            count(&client, sql).await,
-            0,
-            "one transaction: not even the core"
-        );
+        let ours =
+            "select count(*) from pg_class where relname like '%api_keys%' and relrowsecurity";
+        assert_eq!(count(&client, ours).await, 0, "{change}: it is as it was");
+        migrate::check(&config).await.unwrap();
+        assert!(migrate::check_with(&config, Sets::ALL).await.is_err());
         database.drop_database().await;
     }
 }

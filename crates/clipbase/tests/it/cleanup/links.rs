@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use clipbase::cleanup::ANNOUNCED_MAX;
 use clipbase::storage::{StorageKey, UPLOAD_LINK_TTL};
 use clipbase::{Code, JobId, NewJob};
 use clipbase_testkit::builders::{new_job, new_jobs};
@@ -133,8 +134,14 @@ async fn announcing_again_never_shortens_a_link() {
         let is_kept: bool = raw.query_one(sql, &[]).await.unwrap().get(0);
         assert!(is_kept);
         let result = StorageKey::result_video(JobId::new(), 1);
-        let refused = cleanup.announce_upload_link(&result, minute).await;
-        assert_eq!(refused.unwrap_err().code(), Code::InvalidInput);
+        let too_long = ANNOUNCED_MAX + minute;
+        for refused in [
+            cleanup.announce_upload_link(&result, minute).await,
+            cleanup.announce_upload_link(&key, too_long).await,
+            cleanup.announce_upload(&key, Duration::MAX).await,
+        ] {
+            assert_eq!(refused.unwrap_err().code(), Code::InvalidInput);
+        }
     })
     .await;
 }

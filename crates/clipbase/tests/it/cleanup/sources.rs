@@ -5,7 +5,9 @@ use std::time::Duration;
 use clipbase::jobs::{Actor, TransitionPatch};
 use clipbase::leases::{ClaimOptions, Failure, Finish, Lease};
 use clipbase::storage::StorageKey;
-use clipbase::{Code, DatabaseMode, JobId, JobStatus, Retention, Settings, WorkerId};
+use clipbase::{
+    Clipbase, Code, DatabaseMode, JobId, JobStatus, RETENTION_MAX, Retention, Settings, WorkerId,
+};
 use clipbase_testkit::builders::{claimed, new_job};
 use clipbase_testkit::{Bench, run, run_in};
 use tokio_postgres::Client;
@@ -209,6 +211,30 @@ async fn a_client_that_names_another_source_may_try_again() {
         seed.update(id, &set).await.unwrap();
         seed.row_is(id, &["status = 'queued' and source_deleted_at is null"])
             .await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_retention_beyond_the_databases_clock_is_refused() {
+    run(async |bench| {
+        for (done, sources) in [
+            (Some(Duration::MAX), None),
+            (None, Some(RETENTION_MAX + HOUR)),
+        ] {
+            let retention = Retention {
+                done,
+                failed: None,
+                sources,
+            };
+            let settings = Settings {
+                retention,
+                ..Settings::default()
+            };
+            let storage = std::sync::Arc::new(bench.storage.clone());
+            let refused = Clipbase::new(&bench.config(), storage, settings).unwrap_err();
+            assert_eq!(refused.code(), Code::InvalidInput);
+        }
     })
     .await;
 }

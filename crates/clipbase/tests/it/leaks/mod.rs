@@ -6,3 +6,4 @@ mod keys;
 mod rows;
 mod server;
 mod storage;
+mod supabase;

@@ -53,6 +53,14 @@ const LANDED: &[(&str, &str)] = &[
         "2996041cc8fcc2f3f1315896f1f687906bcfa1d59fecc673799f726ec205873c",
     ),
     (
+        "20261123001600_finished_index",
+        "e77a0115912d065d99a409651fffb7b373a36c77da09d14b89ee4e5863e51dc8",
+    ),
+    (
+        "20261123001700_finished_index_comment",
+        "d8b8b3305f4758a6e0a801f333720ec90cb93af00ad49db5fc1b05376051fd40",
+    ),
+    (
         "20261123002000_api_keys",
         "4e7f1bf19ae77b15f42eeaca46576bef4283c44ab6cfe044eee3bf8ef0793b1e",
     ),
