@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use tokio::sync::OnceCell;
 
+use crate::api_keys::ApiKeys;
 use crate::cleanup::Cleanup;
 use crate::db::{Database, DatabaseConfig};
 use crate::error::{Error, Result};
@@ -170,6 +171,11 @@ impl Clipbase {
     /// Expiry and the outbox of deletions.
     pub fn cleanup(&self) -> Cleanup<'_> {
         Cleanup::new(&self.inner)
+    }
+
+    /// API keys: create, list, revoke, rotate, and the verifier. They need their own set of migrations.
+    pub fn api_keys(&self) -> ApiKeys<'_> {
+        ApiKeys::new(&self.inner)
     }
 
     /// What an operator asks of a database.

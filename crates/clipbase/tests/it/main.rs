@@ -13,6 +13,7 @@
 )]
 
 mod adoption;
+mod api_keys;
 mod bulk;
 mod claims;
 mod cleanup;

@@ -3,6 +3,7 @@
 /// A job at work.
 const JOB: &str = "'00000000-0000-7000-8000-000000000067'";
 const WORKER: &str = "md5('7')::uuid";
+const KEY: &str = "md5('key 7')::uuid";
 
 /// The arguments of a statement, for so many jobs where it takes several. Panics for a statement that has none
 /// here.
@@ -89,6 +90,11 @@ pub(super) fn of(name: &str, count: u32) -> Vec<String> {
         "installation.adopt" => &["false", "'here'"],
         "inspect.lost_leases" | "cleanup.due_work" => &["60"],
         "inspect.audit" => &["'00000000-0000-0000-0000-000000000000'", "1000"],
+        "api_keys.create" => &["gen_random_uuid()", "'name'", "'hash'", "'jobs:read'", "60"],
+        "api_keys.get" | "api_keys.revoke" | "api_keys.find_hash" => &[KEY],
+        "api_keys.list" => &[KEY, "101"],
+        "api_keys.rotate" => &[KEY, "gen_random_uuid()", "'hash'", "3600", "60", "60000"],
+        "api_keys.take" => &[KEY, "sha256('hash 7')", "60", "60000"],
         _ => panic!("{name} has no arguments to be planned with; add them here"),
     };
     list.iter().map(|text| (*text).to_owned()).collect()
