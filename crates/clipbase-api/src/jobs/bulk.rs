@@ -49,7 +49,7 @@ pub(crate) enum Cancelable {
 #[schema(example = json!({"error_code": "STORAGE_UNAVAILABLE", "limit": 100}))]
 pub(crate) struct RetryFilter {
     /// Only jobs that failed for this reason.
-    #[schema(min_length = 1, max_length = 64, pattern = "^[A-Za-z0-9_.-]+$")]
+    #[schema(min_length = 1, max_length = 64)]
     error_code: Option<String>,
     /// Only jobs that were created before this time.
     created_before: Option<Timestamp>,

@@ -176,7 +176,7 @@ async fn the_document_tells_what_is_configured() {
             Duration::from_secs(90),
         );
         let api = api(&bench.clipbase, |options| {
-            options.link_ttl = bounds.unwrap()
+            options.link_ttl = bounds.unwrap();
         });
         let document: Value = serde_json::from_slice(api.openapi()).unwrap();
         let result = &document["paths"]["/v1/jobs/{id}/result"]["get"];
