@@ -2,7 +2,7 @@
 
 pub(crate) mod follower;
 mod page;
-mod stream;
+pub(crate) mod stream;
 
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};

@@ -28,6 +28,7 @@
 
 mod access;
 mod clock;
+mod dashboard;
 mod docs_page;
 mod envelope;
 mod events;
@@ -35,6 +36,7 @@ mod extract;
 mod health;
 mod jobs;
 mod limits;
+mod live;
 mod local_links;
 mod observe;
 mod openapi;

@@ -54,6 +54,9 @@ pub struct ApiOptions {
     pub youtube_hosts: Vec<String>,
     /// Origins of web pages that may use the API: `https://app.example`. None by default.
     pub cors_origins: Vec<String>,
+    /// Where the storage's signed links lead, as origins, so that the dashboard's policy lets it send files there and
+    /// play clips from there: `https://ref.supabase.co`. Not needed for links that this API serves itself.
+    pub storage_origins: Vec<String>,
     /// What `/metrics` answers with; the route does not exist without it.
     pub metrics: Option<MetricsText>,
     /// How long the links of a result may last, and do unless asked otherwise.
@@ -92,6 +95,7 @@ impl Default for ApiOptions {
             local_storage: None,
             youtube_hosts: Vec::new(),
             cors_origins: Vec::new(),
+            storage_origins: Vec::new(),
             metrics: None,
             link_ttl: TtlBounds::default(),
             json_bytes_max: 64 * 1024,
@@ -167,6 +171,12 @@ impl ApiOptions {
                 "must be origins without a path, as in https://app.example",
             ));
         }
+        if !self.storage_origins.iter().all(|origin| is_origin(origin)) {
+            return Err(Error::invalid(
+                "storage_origins",
+                "must be origins without a path, as in https://ref.supabase.co",
+            ));
+        }
         let is_host =
             |host: &String| url::Host::parse(host).is_ok_and(|parsed| parsed.to_string() == *host);
         if !self.youtube_hosts.iter().all(is_host) {
@@ -197,10 +207,13 @@ mod tests {
     #[test]
     fn an_option_out_of_bounds_is_named() {
         type Spoil = fn(&mut ApiOptions);
-        let cases: [(&str, Spoil); 12] = [
+        let cases: [(&str, Spoil); 13] = [
+            ("storage_origins", |o| {
+                o.storage_origins = vec!["ref.supabase.co".into()]
+            }),
             ("request_timeout", |o| o.request_timeout = Duration::ZERO),
             ("copy_timeout", |o| {
-                o.copy_timeout = Duration::from_secs(601)
+                o.copy_timeout = Duration::from_secs(601);
             }),
             ("idle_timeout", |o| o.idle_timeout = Duration::MAX),
             ("stream_time_max", |o| o.stream_time_max = Duration::MAX),
@@ -211,10 +224,10 @@ mod tests {
             ("streams_max", |o| o.streams_max = 0),
             ("connections_max", |o| o.connections_max = 1 << 20),
             ("cors_origins", |o| {
-                o.cors_origins = vec!["https://a.example/".into()]
+                o.cors_origins = vec!["https://a.example/".into()];
             }),
             ("youtube_hosts", |o| {
-                o.youtube_hosts = vec!["YouTube.com".into()]
+                o.youtube_hosts = vec!["YouTube.com".into()];
             }),
         ];
         for (field, spoil) in cases {

@@ -20,11 +20,13 @@ use utoipa_axum::router::{OpenApiRouter, UtoipaMethodRouter};
 use utoipa_axum::routes;
 
 use crate::access::{Scope, guard};
+use crate::dashboard::{self, Dashboard};
 use crate::docs_page::{self, Page};
 use crate::envelope::{ApiCode, ApiError, HttpCode};
 use crate::events::follower::Follower;
 use crate::health::Verdict;
 use crate::limits::deadline;
+use crate::live::{self, Board};
 use crate::observe::{observe, panicked};
 use crate::options::ApiOptions;
 use crate::{events, health, jobs, local_links, openapi, result, stats, uploads};
@@ -35,6 +37,8 @@ pub(crate) struct Shared {
     pub(crate) clipbase: Clipbase,
     pub(crate) options: ApiOptions,
     pub(crate) follower: Follower,
+    pub(crate) board: Board,
+    pub(crate) dashboard: Dashboard,
     pub(crate) streams: Arc<Semaphore>,
     pub(crate) verdict: Verdict,
     documents: OnceLock<Documents>,
@@ -75,6 +79,8 @@ impl Api {
         options.check()?;
         let app = App(Arc::new(Shared {
             follower: Follower::new(clipbase.clone(), options.follow_interval),
+            board: Board::new(),
+            dashboard: Dashboard::new(&options.storage_origins),
             streams: Arc::new(Semaphore::new(options.streams_max)),
             verdict: Verdict::default(),
             documents: OnceLock::new(),
@@ -246,6 +252,7 @@ fn table(app: &App) -> OpenApiRouter<App> {
         .of_job()
         .takes_query()
         .or(&codes![HttpCode::Overloaded]);
+    let stream = read().takes_query().or(&codes![HttpCode::Overloaded]);
     let moved = || {
         write()
             .of_job()
@@ -264,6 +271,7 @@ fn table(app: &App) -> OpenApiRouter<App> {
         events.with(app, routes!(events::get)),
         outcome.with(app, routes!(result::get)),
         read().with(app, routes!(stats::get)),
+        stream.with(app, routes!(live::get)),
         Route::open(Some(usual)).with(app, routes!(health::alive)),
         Route::open(Some(usual)).with(app, routes!(health::ready)),
         Route::open(Some(usual)).with(app, routes!(document)),
@@ -319,7 +327,7 @@ fn links(app: &App, mut router: OpenApiRouter<App>) -> OpenApiRouter<App> {
 
 /// What goes around all routes, from the inside out.
 fn finish(inner: Router<App>, app: &App) -> Router {
-    let mut router = inner
+    let mut router = dashboard::mount(inner)
         .fallback(async || ApiError::new(Code::NotFound, "there is no such route"))
         .method_not_allowed_fallback(async || {
             ApiError::new(

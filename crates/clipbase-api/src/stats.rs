@@ -38,7 +38,11 @@ pub(crate) struct StatsView {
 #[utoipa::path(get, path = "/v1/stats", operation_id = "getStats", tag = "jobs",
     responses((status = 200, description = "The counts.", body = Success<StatsView>)))]
 pub(crate) async fn get(State(app): State<App>) -> ApiResult<Answer<StatsView>> {
-    Ok(Answer(app.clipbase.jobs().stats().await?.into()))
+    read_stats(&app).await.map(Answer)
+}
+
+pub(crate) async fn read_stats(app: &App) -> ApiResult<StatsView> {
+    Ok(app.clipbase.jobs().stats().await?.into())
 }
 
 impl From<Stats> for StatsView {

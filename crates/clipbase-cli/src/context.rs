@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
-use clipbase::storage::KeyLayout;
+use clipbase::storage::{KeyLayout, LocalStorage};
 use clipbase::{Backoff, Clipbase, DatabaseConfig, Retention, Settings, migrate};
 use clipbase_embedded::{Server, default_data_directory, effective_uid};
 use clipbase_worker::WorkerOptions;
@@ -14,8 +14,11 @@ use tokio_util::sync::CancellationToken;
 
 use crate::environment::{Environment, RetentionEnvironment};
 use crate::failure::Failure;
-use crate::storage::{self, Kind};
+use crate::storage;
 use crate::time::parse_duration;
+
+/// Where signed links of the local storage point while nothing serves them.
+const LINK_BASE: &str = "http://127.0.0.1:8080";
 
 /// Options of every command.
 #[derive(Args)]
@@ -43,9 +46,12 @@ pub(crate) struct Context {
     pub(crate) clipbase: Clipbase,
     pub(crate) database: DatabaseConfig,
     pub(crate) data_dir: PathBuf,
-    pub(crate) storage: Kind,
+    /// The storage, where it is a folder of this machine.
+    pub(crate) local: Option<LocalStorage>,
     /// Where the storage looks for objects.
     pub(crate) key_layout: KeyLayout,
+    /// Where the storage's links lead to, where that is another server.
+    pub(crate) link_origins: Vec<String>,
     /// The private server's version and programs, when there is one. It stays up while this is held.
     pub(crate) server: Option<Server>,
 }
@@ -55,11 +61,7 @@ impl Context {
     /// migrated only when asked: see [`Context::open_and_migrate`].
     pub(crate) async fn open(global: &Global, environment: &Environment) -> Result<Self, Failure> {
         let context = Self::connect(global, environment).await?;
-        if context.server.is_some() {
-            context.prepare().await?;
-        } else {
-            migrate::check(&context.database).await?;
-        }
+        context.check().await?;
         Ok(context)
     }
 
@@ -79,6 +81,15 @@ impl Context {
         global: &Global,
         environment: &Environment,
     ) -> Result<Self, Failure> {
+        Self::connect_with(global, environment, LINK_BASE).await
+    }
+
+    /// As [`Context::connect`], where somebody serves the local storage's links.
+    pub(crate) async fn connect_with(
+        global: &Global,
+        environment: &Environment,
+        link_base: &str,
+    ) -> Result<Self, Failure> {
         let data_dir = data_dir(global, environment)?;
         make_private_dir(&data_dir)?;
         let (database, server) = if let Some(url) = &environment.database_url {
@@ -88,7 +99,7 @@ impl Context {
             let database = DatabaseConfig::from_url(&server.url("postgres"))?;
             (database, Some(server))
         };
-        let (storage, kind, key_layout) = storage::open(&data_dir, environment).await?;
+        let opened = storage::open(&data_dir, environment, link_base).await?;
         // Somebody waits at the terminal: a second try comes soon.
         let backoff = Backoff {
             base: Duration::from_secs(1),
@@ -99,18 +110,27 @@ impl Context {
             retention: retention(&environment.retention)?,
             ..Settings::default()
         };
-        let clipbase = Clipbase::new(&database, storage, settings)?;
+        let clipbase = Clipbase::new(&database, opened.storage, settings)?;
         Ok(Self {
             clipbase,
             database,
             data_dir,
-            storage: kind,
-            key_layout,
+            local: opened.local,
+            key_layout: opened.key_layout,
+            link_origins: opened.link_origins,
             server,
         })
     }
 
-    async fn prepare(&self) -> Result<(), Failure> {
+    /// Migrates a private database, and looks at another's schema.
+    pub(crate) async fn check(&self) -> Result<(), Failure> {
+        if self.server.is_some() {
+            return self.prepare().await;
+        }
+        Ok(migrate::check(&self.database).await?)
+    }
+
+    pub(crate) async fn prepare(&self) -> Result<(), Failure> {
         if migrate::check(&self.database).await.is_err() {
             migrate::migrate(&self.database).await?;
         }

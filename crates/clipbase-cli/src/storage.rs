@@ -13,32 +13,69 @@ use clipbase::storage::{
 use crate::environment::{Environment, StorageEnvironment};
 use crate::failure::Failure;
 
-/// Where signed links of the local storage point while nothing serves them.
-const LINK_BASE: &str = "http://127.0.0.1:8080";
-
-/// Which storage was opened.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Kind {
-    Local,
-    Supabase,
+/// A storage, and what is known of it.
+pub(crate) struct Opened {
+    pub(crate) storage: Arc<dyn Storage>,
+    /// The same, where it is a folder of this machine.
+    pub(crate) local: Option<LocalStorage>,
+    /// Where it looks for objects.
+    pub(crate) key_layout: KeyLayout,
+    /// Where its links lead to, where that is another server.
+    pub(crate) link_origins: Vec<String>,
 }
 
-/// Opens the storage that the environment names, or the one in the data directory.
+/// Opens the storage that the environment names, or the one in the data directory, whose signed links begin with
+/// `link_base`.
 pub(crate) async fn open(
     data_dir: &Path,
     environment: &Environment,
-) -> Result<(Arc<dyn Storage>, Kind, KeyLayout), Failure> {
+    link_base: &str,
+) -> Result<Opened, Failure> {
     let settings = &environment.storage;
     if let Some(config) = supabase_config(settings)? {
         let (config, layout) = config;
         let config = config.with_resume_dir(Some(data_dir.join("uploads")));
-        let storage = SupabaseStorage::new(config)?;
-        return Ok((Arc::new(storage), Kind::Supabase, layout));
+        return Ok(Opened {
+            storage: Arc::new(SupabaseStorage::new(config)?),
+            local: None,
+            key_layout: layout,
+            link_origins: link_origins(settings),
+        });
     }
     let root = data_dir.join("storage");
-    let signer = LocalSigner::open(&root, LINK_BASE).await?;
+    let signer = LocalSigner::open(&root, link_base).await?;
     let storage = LocalStorage::open(&root, signer).await?;
-    Ok((Arc::new(storage), Kind::Local, KeyLayout::Bucket))
+    Ok(Opened {
+        storage: Arc::new(storage.clone()),
+        local: Some(storage),
+        key_layout: KeyLayout::Bucket,
+        link_origins: Vec::new(),
+    })
+}
+
+/// The origins of the addresses that browsers are sent to. All of them were read as addresses before.
+fn link_origins(settings: &StorageEnvironment) -> Vec<String> {
+    let named = [&settings.public_url, &settings.upload_url];
+    let base = settings
+        .storage_url
+        .as_ref()
+        .or(settings.project_url.as_ref());
+    let mut origins: Vec<String> = named
+        .into_iter()
+        .flatten()
+        .chain(base)
+        .filter_map(|address| {
+            Some(
+                url::Url::parse(address)
+                    .ok()?
+                    .origin()
+                    .ascii_serialization(),
+            )
+        })
+        .collect();
+    origins.sort();
+    origins.dedup();
+    origins
 }
 
 fn supabase_config(

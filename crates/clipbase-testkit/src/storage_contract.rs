@@ -48,6 +48,9 @@ pub use uploads::*;
 
 /// Makes one `#[tokio::test]` for each behaviour. Takes the path of an async function without arguments
 /// that returns a [`Subject`]; stands in a module of its own.
+///
+/// `storage_contract!(run fixture, done)` runs all behaviours one after the other inside an async function, and
+/// calls `done` with the name of each: for a backend that is not always there.
 #[macro_export]
 macro_rules! storage_contract {
     (@all {$($head:tt)*}) => {
@@ -99,7 +102,17 @@ macro_rules! storage_contract {
             }
         )*
     };
+    (@run $fixture:path, $done:expr; $($name:ident)*) => {
+        $(
+            let subject = $fixture().await;
+            $crate::storage_contract::$name(&subject).await;
+            $done(stringify!($name));
+        )*
+    };
     (names) => { $crate::storage_contract! { @all {@names} } };
+    (run $fixture:path, $done:expr) => {
+        $crate::storage_contract! { @all {@run $fixture, $done} }
+    };
     ($fixture:path) => { $crate::storage_contract! { @all {@tests $fixture} } };
 }
 

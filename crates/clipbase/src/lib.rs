@@ -24,6 +24,7 @@ mod installation;
 pub mod job;
 pub mod jobs;
 pub mod leases;
+mod metrics;
 pub mod migrate;
 mod queue;
 pub mod status;

@@ -58,6 +58,8 @@ pub const CORE: &[Migration] = migrations! { "core":
     "20261123001000" "outbox_by_bucket",
     "20261123001100" "source_expiry",
     "20261123001500" "reconciliation_turn",
+    "20261123001600" "finished_index",
+    "20261123001700" "finished_index_comment",
 };
 
 impl Migration {

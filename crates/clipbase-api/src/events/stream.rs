@@ -66,20 +66,27 @@ pub(super) async fn open(
     let keep_alive = KeepAlive::new()
         .interval(app.options.keep_alive)
         .text("keep-alive");
-    let mut response = Sse::new(events).keep_alive(keep_alive).into_response();
-    // Proxies that collect answers would hold the events back.
+    Ok(event_stream(
+        Sse::new(events).keep_alive(keep_alive).into_response(),
+    ))
+}
+
+/// Asks proxies that collect answers not to hold the events back.
+pub(crate) fn event_stream(mut response: Response) -> Response {
     response
         .headers_mut()
         .insert("x-accel-buffering", http::HeaderValue::from_static("no"));
-    Ok(response)
+    response
 }
 
 /// One of the streams that may be open.
 #[derive(Debug)]
-struct Slot(#[allow(dead_code, reason = "held until the stream is dropped")] OwnedSemaphorePermit);
+pub(crate) struct Slot(
+    #[allow(dead_code, reason = "held until the stream is dropped")] OwnedSemaphorePermit,
+);
 
 impl Slot {
-    fn take(streams: &Arc<Semaphore>) -> ApiResult<Self> {
+    pub(crate) fn take(streams: &Arc<Semaphore>) -> ApiResult<Self> {
         let permit = Arc::clone(streams).try_acquire_owned().map_err(|_| {
             ApiError::new(
                 HttpCode::Overloaded,
@@ -164,7 +171,9 @@ impl Live {
             }
         }
         let (status, progress) = (followed.status, followed.progress);
-        if self.shown != Some((status, progress)) {
+        // The state is of now; while older events are still to come it would run ahead of them.
+        let is_behind = self.last < self.until || (status.is_terminal() && !followed.is_end);
+        if !is_behind && self.shown != Some((status, progress)) {
             self.shown = Some((status, progress));
             let progress = Progress {
                 status: status.into(),
@@ -220,7 +229,7 @@ fn end(status: Option<JobStatus>) -> Result<Event, axum::Error> {
     Event::default().event("end").json_data(End { status })
 }
 
-async fn drained(draining: Option<&Draining>) {
+pub(crate) async fn drained(draining: Option<&Draining>) {
     match draining {
         Some(draining) => draining.wait().await,
         None => std::future::pending().await,

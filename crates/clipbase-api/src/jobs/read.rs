@@ -19,8 +19,9 @@ const LIMIT_DEFAULT: u32 = 50;
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(crate) struct ListParams {
-    /// The state of the jobs.
-    status: JobStatusName,
+    /// The state of the jobs; every state unless given.
+    #[param(nullable = false, inline)]
+    status: Option<JobStatusName>,
     /// How many jobs, 50 unless given.
     #[param(minimum = 1, maximum = 1000, nullable = false)]
     limit: Option<u32>,
@@ -30,7 +31,7 @@ pub(crate) struct ListParams {
 }
 
 /// A page of jobs.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Debug, PartialEq, Serialize, ToSchema)]
 pub(crate) struct JobPage {
     /// The jobs, newest first.
     jobs: Vec<JobView>,
@@ -51,7 +52,7 @@ pub(crate) async fn get(
         .ok_or_else(ApiError::job_not_found)
 }
 
-/// Lists the jobs of a state, newest first.
+/// Lists the jobs of a state, or of all, newest first.
 ///
 /// A page costs the same wherever it lies.
 #[utoipa::path(get, path = "/v1/jobs", operation_id = "listJobs", tag = "jobs",
@@ -63,13 +64,25 @@ pub(crate) async fn list(
 ) -> ApiResult<Answer<JobPage>> {
     let after: Option<Cursor> = params.cursor.map(|text| text.parse()).transpose()?;
     let limit = params.limit.unwrap_or(LIMIT_DEFAULT);
-    let page = app
-        .clipbase
-        .jobs()
-        .list_by_status(params.status.into(), limit, after)
-        .await?;
-    Ok(Answer(JobPage {
+    read_page(&app, params.status, limit, after)
+        .await
+        .map(Answer)
+}
+
+/// A page of a list.
+pub(crate) async fn read_page(
+    app: &App,
+    status: Option<JobStatusName>,
+    limit: u32,
+    after: Option<Cursor>,
+) -> ApiResult<JobPage> {
+    let jobs = app.clipbase.jobs();
+    let page = match status {
+        Some(status) => jobs.list_by_status(status.into(), limit, after).await?,
+        None => jobs.list(limit, after).await?,
+    };
+    Ok(JobPage {
         jobs: page.jobs.into_iter().map(JobView::from).collect(),
         next: page.next.map(|cursor| cursor.to_string()),
-    }))
+    })
 }

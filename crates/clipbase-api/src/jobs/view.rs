@@ -78,7 +78,7 @@ impl From<PriorityName> for Priority {
 }
 
 /// Where a job's video comes from.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Debug, PartialEq, Serialize, ToSchema)]
 #[schema(as = JobSource)]
 pub(crate) struct SourceView {
     /// `upload` or `youtube`.
@@ -91,7 +91,7 @@ pub(crate) struct SourceView {
 }
 
 /// Why a job failed.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Debug, PartialEq, Serialize, ToSchema)]
 #[schema(as = JobError)]
 pub(crate) struct ErrorView {
     /// A stable code.
@@ -102,7 +102,7 @@ pub(crate) struct ErrorView {
 }
 
 /// A clip job.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Debug, PartialEq, Serialize, ToSchema)]
 #[schema(as = Job)]
 pub(crate) struct JobView {
     id: Uuid,

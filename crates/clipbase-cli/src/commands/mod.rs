@@ -7,6 +7,7 @@ mod clip;
 mod doctor;
 mod jobs;
 mod migrate;
+mod serve;
 mod stats;
 mod target;
 mod wanted;
@@ -23,6 +24,7 @@ use crate::output::Output;
 #[derive(Subcommand)]
 pub(crate) enum Command {
     Clip(clip::Clip),
+    Serve(serve::Serve),
     Work(work::Work),
     /// Create, list, follow, cancel and retry jobs
     #[command(subcommand)]
@@ -46,6 +48,7 @@ impl Command {
     ) -> Result<(), Failure> {
         match self {
             Self::Clip(command) => command.run(global, environment, *output).await,
+            Self::Serve(command) => command.run(global, environment, *output).await,
             Self::Work(command) => command.run(global, environment, *output).await,
             Self::Jobs(command) => command.run(global, environment, *output).await,
             Self::Stats => stats::run(global, environment, *output).await,

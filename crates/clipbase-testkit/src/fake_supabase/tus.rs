@@ -80,6 +80,8 @@ impl Metadata {
 pub(super) struct Upload {
     metadata: Metadata,
     metadata_text: String,
+    /// The version that the object will have; it stands in the upload's id.
+    version: Uuid,
     expires: Timestamp,
     /// A new request for the upload ends the one that still writes to it.
     turn: watch::Sender<u64>,
@@ -200,7 +202,9 @@ async fn create(asked: &mut Asked, role: Option<Role>) -> Handled {
         parts: 0,
         is_stored: false,
     };
+    let version = Uuid::new_v4();
     let upload = Arc::new(Upload {
+        version,
         metadata,
         metadata_text: header(&asked.parts, "upload-metadata")
             .unwrap_or_default()
@@ -209,8 +213,8 @@ async fn create(asked: &mut Asked, role: Option<Role>) -> Handled {
         turn: watch::Sender::new(0),
         progress: Mutex::new(progress),
     });
-    let version = Uuid::new_v4().to_string();
-    let id = upload_id(&asked.route.bucket, &asked.route.path, &version);
+    let (bucket, path) = (&asked.route.bucket, &asked.route.path);
+    let id = upload_id(bucket, path, &version.to_string());
     let begun = Arc::clone(&upload);
     asked.server.store().uploads.insert(id.clone(), begun);
     let mut answer = begin(asked, &upload).await?;
@@ -354,8 +358,13 @@ async fn settle(asked: &Asked, upload: &Upload, progress: &mut Progress) -> Hand
     let now = asked.server.now();
     let content = (content, size, progress.parts);
     let stored = {
+        let (bucket, path) = (&asked.route.bucket, &asked.route.path);
         let mut store = asked.server.store();
-        store.put(&asked.route.bucket, &asked.route.path, content, about, now)
+        let stored = store.put(bucket, path, content, about, now);
+        if let Some(row) = store.row_mut(bucket, path) {
+            row.version = upload.version;
+        }
+        stored
     };
     stored.ok_or_else(Refusal::missing_bucket)?;
     progress.is_stored = true;

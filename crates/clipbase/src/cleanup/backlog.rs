@@ -117,7 +117,7 @@ impl Cleanup<'_> {
     }
 
     /// Shows the backlog on the gauges.
-    pub(super) async fn gauge_backlog(&self) -> Result<()> {
+    pub(crate) async fn gauge_backlog(&self) -> Result<()> {
         let backlog = self.backlog().await?;
         set_gauges(backlog.due, backlog.oldest_age_secs.unwrap_or(0));
         Ok(())

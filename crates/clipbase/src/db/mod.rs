@@ -89,6 +89,15 @@ impl Database {
         self.shared.config.wakeups
     }
 
+    /// Returns how busy the pool is.
+    pub(crate) fn pool_status(&self) -> PoolStatus {
+        let status = self.pool.status();
+        PoolStatus {
+            connections: status.size,
+            waiting: status.waiting,
+        }
+    }
+
     /// Returns a connection of the pool, for a caller's own transaction.
     ///
     /// # Errors
@@ -165,6 +174,14 @@ impl std::fmt::Debug for Database {
             .field("mode", &self.shared.config.mode)
             .finish_non_exhaustive()
     }
+}
+
+/// How busy the pool is.
+pub(crate) struct PoolStatus {
+    /// Open connections.
+    pub(crate) connections: usize,
+    /// Calls that wait for one.
+    pub(crate) waiting: usize,
 }
 
 /// A connection out of the pool. It goes back when dropped, so end your transaction first.

@@ -7,6 +7,7 @@ mod idempotency;
 mod read;
 pub(crate) mod row;
 mod stats;
+mod throughput;
 mod transition;
 mod update;
 
@@ -15,6 +16,7 @@ pub use create::CREATE_MANY_MAX;
 pub use idempotency::{Created, IDEMPOTENCY_TTL, Idempotency};
 pub use read::{LIST_MAX, Outcome, Page};
 pub use stats::{COUNT_MAX, Stats, StatusStats};
+pub use throughput::{MINUTE_COUNT_MAX, Minute, THROUGHPUT_MINUTES_MAX};
 pub use transition::{Actor, Canceled, TransitionPatch};
 
 use crate::clipbase::{Inner, Settings};
@@ -25,6 +27,7 @@ pub(crate) static STATEMENTS: &[&Statement] = &[
     &create::CREATE_MANY,
     &read::GET,
     &read::OUTCOME,
+    &read::LIST,
     &read::LIST_BY_STATUS,
     &bulk::SELECT,
     &bulk::MOVE_MANY,
@@ -32,6 +35,7 @@ pub(crate) static STATEMENTS: &[&Statement] = &[
     &update::DELETE,
     &transition::TRANSITION,
     &stats::STATS,
+    &throughput::THROUGHPUT,
     &idempotency::FIND,
     &idempotency::FORGET,
 ];

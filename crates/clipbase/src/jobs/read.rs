@@ -1,6 +1,7 @@
 //! Reading jobs: one by its id, many by their status.
 
 use jiff::Timestamp;
+use tokio_postgres::Row;
 use tokio_postgres::types::Type;
 use uuid::Uuid;
 
@@ -71,6 +72,27 @@ pub(super) static LIST_BY_STATUS: Statement = Statement {
     columns: job_column_types!(),
 };
 
+// A page of each state by its index, and the newest of them all: no index of its own, no scan.
+pub(super) static LIST: Statement = Statement {
+    name: "jobs.list",
+    sql: concat!(
+        "-- jobs.list\nSELECT ",
+        job_columns!("job."),
+        "
+  FROM unnest((SELECT $1::text[])) AS state (name)
+ CROSS JOIN LATERAL (
+    SELECT listed.* FROM public.jobs AS listed
+     WHERE listed.status = state.name::public.job_status
+       AND (listed.created_at, listed.id) < (coalesce($2::timestamptz, 'infinity'), $3)
+     ORDER BY listed.created_at DESC, listed.id DESC
+     LIMIT (SELECT $4)) AS job
+ ORDER BY job.created_at DESC, job.id DESC
+ LIMIT (SELECT $4)"
+    ),
+    params: &[Type::TEXT_ARRAY, Type::TIMESTAMPTZ, Type::UUID, Type::INT8],
+    columns: job_column_types!(),
+};
+
 impl Jobs<'_> {
     /// Returns the job, or `None`.
     ///
@@ -108,13 +130,7 @@ impl Jobs<'_> {
         limit: u32,
         after: Option<Cursor>,
     ) -> Result<Page> {
-        if !(1..=LIST_MAX).contains(&limit) {
-            return Err(Error::invalid("limit", "must be 1 to 1000"));
-        }
-        let created_at: Option<Timestamp> = after.map(|cursor| cursor.created_at);
-        let id = after.map_or(Uuid::max(), |cursor| cursor.id.as_uuid());
-        // One row more than asked for tells whether there is a next page.
-        let fetch = i64::from(limit) + 1;
+        let (created_at, id, fetch) = place(limit, after)?;
         let rows = self
             .database()
             .rows(
@@ -122,16 +138,44 @@ impl Jobs<'_> {
                 &[&status.as_str(), &created_at, &id, &fetch],
             )
             .await?;
-        let more = rows.len() > limit as usize;
-        let jobs: Vec<Job> = rows
-            .iter()
-            .take(limit as usize)
-            .map(|row| read_job(Reader::new(row)))
-            .collect::<Result<_>>()?;
-        let next = jobs.last().filter(|_| more).map(|job| Cursor {
-            created_at: job.created_at,
-            id: job.id,
-        });
-        Ok(Page { jobs, next })
+        read_page(&rows, limit)
     }
+
+    /// Lists jobs of every status, newest first, from `after` on. A page costs the same wherever it lies.
+    ///
+    /// # Errors
+    /// `INVALID_INPUT` when `limit` is not 1 to [`LIST_MAX`].
+    pub async fn list(&self, limit: u32, after: Option<Cursor>) -> Result<Page> {
+        let (created_at, id, fetch) = place(limit, after)?;
+        let statuses = JobStatus::ALL.map(JobStatus::as_str);
+        let rows = self
+            .database()
+            .rows(&LIST, &[&statuses.as_slice(), &created_at, &id, &fetch])
+            .await?;
+        read_page(&rows, limit)
+    }
+}
+
+/// Where a page starts, and how many rows to read: one more than asked for tells whether there is a next page.
+fn place(limit: u32, after: Option<Cursor>) -> Result<(Option<Timestamp>, Uuid, i64)> {
+    if !(1..=LIST_MAX).contains(&limit) {
+        return Err(Error::invalid("limit", "must be 1 to 1000"));
+    }
+    let created_at = after.map(|cursor| cursor.created_at);
+    let id = after.map_or(Uuid::max(), |cursor| cursor.id.as_uuid());
+    Ok((created_at, id, i64::from(limit) + 1))
+}
+
+fn read_page(rows: &[Row], limit: u32) -> Result<Page> {
+    let more = rows.len() > limit as usize;
+    let jobs: Vec<Job> = rows
+        .iter()
+        .take(limit as usize)
+        .map(|row| read_job(Reader::new(row)))
+        .collect::<Result<_>>()?;
+    let next = jobs.last().filter(|_| more).map(|job| Cursor {
+        created_at: job.created_at,
+        id: job.id,
+    });
+    Ok(Page { jobs, next })
 }

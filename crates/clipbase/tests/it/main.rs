@@ -19,6 +19,7 @@ mod cleanup;
 mod connections;
 mod contract;
 mod drizzle;
+mod crash_points;
 mod edges;
 mod errors_page;
 mod events;

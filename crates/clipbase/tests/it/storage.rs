@@ -7,6 +7,7 @@ use clipbase::storage::{
     Bucket, LocalSigner, LocalStorage, MemoryStorage, SignOptions, Storage, StorageKey, byte_stream,
 };
 use clipbase::{Code, JobId, Result};
+use clipbase_testkit::fake_supabase::FakeSupabase;
 use clipbase_testkit::storage_contract::Subject;
 use tempfile::TempDir;
 
@@ -14,6 +15,7 @@ mod crashes;
 mod links;
 mod local;
 mod probe;
+mod supabase;
 
 mod local_contract {
     clipbase_testkit::storage_contract!(super::local_subject);
@@ -122,7 +124,9 @@ async fn all_errors(storage: &dyn Storage, key: &StorageKey) -> Vec<Option<clipb
 async fn without_buckets_nothing_looks_gone() {
     let root = tempfile::tempdir().unwrap();
     let local = open(root.path()).await;
-    for storage in [&local as &dyn Storage, &MemoryStorage::new()] {
+    let server = FakeSupabase::start().await;
+    let remote = supabase::storage(&server);
+    for storage in [&local as &dyn Storage, &MemoryStorage::new(), &remote] {
         for error in all_errors(storage, &video()).await {
             let error = error.expect("no operation works without buckets");
             assert_eq!(error.code(), Code::StorageUnavailable, "{error:?}");

@@ -4,14 +4,13 @@ use clipbase::storage::{Bucket, KeyLayout, LayoutSample, Storage, probe, sample_
 
 use super::{Checks, State};
 use crate::context::Context;
-use crate::storage::Kind;
 
 /// Tries both buckets, compares them with the settings, and looks at where their objects lie.
 pub(super) async fn check(context: &Context, checks: &mut Checks) {
     let storage = context.clipbase.storage().as_ref();
     let mut is_there = true;
     for bucket in Bucket::ALL {
-        is_there &= check_bucket(storage, bucket, context.storage, checks).await;
+        is_there &= check_bucket(storage, bucket, context.local.is_some(), checks).await;
     }
     // Asked only where nothing would be made by asking.
     if is_there {
@@ -23,12 +22,13 @@ pub(super) async fn check(context: &Context, checks: &mut Checks) {
 async fn check_bucket(
     storage: &dyn Storage,
     bucket: Bucket,
-    kind: Kind,
+    is_local: bool,
     checks: &mut Checks,
 ) -> bool {
-    let whose = match kind {
-        Kind::Local => "a local folder",
-        Kind::Supabase => "Supabase Storage",
+    let whose = if is_local {
+        "a local folder"
+    } else {
+        "Supabase Storage"
     };
     let name = bucket.name();
     let report = probe(storage, bucket).await;

@@ -2,7 +2,7 @@
 
 use reqwest::Method;
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::Inner;
 use super::failure::{Failure, Meaning};
@@ -26,7 +26,11 @@ impl Inner {
     pub(super) async fn ensure_all(&self) -> Result<Vec<BucketReport>> {
         let mut reports = Vec::new();
         for bucket in Bucket::ALL {
-            reports.push(self.ensure(bucket).await.map_err(explained)?);
+            reports.push(
+                self.ensure(bucket)
+                    .await
+                    .map_err(|failure| explained(&failure))?,
+            );
         }
         Ok(reports)
     }
@@ -47,18 +51,13 @@ impl Inner {
     /// Makes a bucket, and tells whether this call did: another process may have been faster.
     async fn make(&self, bucket: Bucket) -> Result<(Found, bool), Failure> {
         let policy = &self.config.policy;
-        let call = Call::post(
-            self.config.storage.bucket(None),
-            json!({
-                "id": bucket.name(),
-                "name": bucket.name(),
-                "public": false,
-                "file_size_limit": policy.max_bytes,
-                "allowed_mime_types": policy.types(bucket),
-            }),
-        );
-        let is_new = match self.http.call_raw(OPERATION, &call).await {
-            Ok(_) => true,
+        let mut body = settings(policy.max_bytes, policy.types(bucket));
+        for field in ["id", "name"] {
+            body.insert(field.to_owned(), json!(bucket.name()));
+        }
+        let call = Call::post(self.config.storage.bucket(None), Value::Object(body));
+        let is_new = match self.http.done(OPERATION, &call).await {
+            Ok(()) => true,
             Err(failure) if failure.meaning() == Meaning::Conflict => false,
             Err(failure) => return Err(failure),
         };
@@ -67,7 +66,9 @@ impl Inner {
 
     pub(super) async fn mend_all(&self) -> Result<()> {
         for bucket in Bucket::ALL {
-            self.mend(bucket).await.map_err(explained)?;
+            self.mend(bucket)
+                .await
+                .map_err(|failure| explained(&failure))?;
         }
         Ok(())
     }
@@ -79,18 +80,14 @@ impl Inner {
         }
         let policy = &self.config.policy;
         // What is not configured is sent as it is: some versions take a missing field for "none".
-        let types = match policy.types(bucket) {
-            Some(types) => json!(types),
-            None => json!(found.allowed_mime_types),
-        };
-        let body = json!({
-            "public": false,
-            "file_size_limit": policy.max_bytes.or(found.file_size_limit),
-            "allowed_mime_types": types,
-        });
+        let types = policy.types(bucket);
+        let body = settings(
+            policy.max_bytes.or(found.file_size_limit),
+            types.or(found.allowed_mime_types.as_deref()),
+        );
         let url = self.config.storage.bucket(Some(bucket));
-        let call = Call::new(Method::PUT, url).with_body(body);
-        self.http.call_raw(OPERATION, &call).await.map(|_| ())
+        let call = Call::new(Method::PUT, url).with_body(Value::Object(body));
+        self.http.done(OPERATION, &call).await
     }
 
     fn drift(&self, bucket: Bucket, found: &Found) -> Vec<BucketDrift> {
@@ -143,8 +140,20 @@ impl Inner {
     }
 }
 
+/// What a bucket is to be like: private, and without the fields that nobody has set.
+fn settings(max_bytes: Option<u64>, types: Option<&[String]>) -> Map<String, Value> {
+    let mut fields = Map::from_iter([("public".to_owned(), Value::Bool(false))]);
+    if let Some(bytes) = max_bytes {
+        fields.insert("file_size_limit".to_owned(), json!(bytes));
+    }
+    if let Some(types) = types {
+        fields.insert("allowed_mime_types".to_owned(), json!(types));
+    }
+    fields
+}
+
 /// "Too large" is about a setting here, not about an object.
-fn explained(failure: Failure) -> Error {
+fn explained(failure: &Failure) -> Error {
     if failure.meaning() == Meaning::TooLarge {
         Error::caused(
             Code::ConfigInvalid,

@@ -8,9 +8,8 @@ use std::time::Duration;
 use url::Url;
 
 use super::address::Base;
-use super::settings::{
-    ApiKey, BucketPolicy, KeyHeaders, KeyLayout, RetryPolicy, Timeouts, check_upload_link_ttl,
-};
+use super::credential::{ApiKey, KeyHeaders};
+use super::settings::{BucketPolicy, KeyLayout, RetryPolicy, Timeouts, check_upload_link_ttl};
 use crate::error::{Code, Error, Result};
 use crate::storage::UPLOAD_LINK_TTL;
 

@@ -125,14 +125,12 @@ impl Flow {
     ) -> Result<T, Failure> {
         let mut request = pin!(request);
         loop {
-            match tokio::time::timeout(patience, &mut request).await {
-                Ok(outcome) => return outcome,
-                Err(_) => {
-                    let moved = self.moved.swap(false, Ordering::SeqCst);
-                    if !moved && !self.waiting.load(Ordering::SeqCst) {
-                        return Err(Failure::timed_out());
-                    }
-                }
+            if let Ok(outcome) = tokio::time::timeout(patience, &mut request).await {
+                return outcome;
+            }
+            let moved = self.moved.swap(false, Ordering::SeqCst);
+            if !moved && !self.waiting.load(Ordering::SeqCst) {
+                return Err(Failure::timed_out());
             }
         }
     }

@@ -80,6 +80,12 @@ impl Inner {
         let response = loop {
             match self.get(&url, 0).await {
                 Ok(response) => break response,
+                Err(failure) if failure.meaning() == Meaning::NoObject => {
+                    self.bucket_is_there(operation, key.bucket())
+                        .await
+                        .map_err(|failure| failure.of(operation))?;
+                    return Err(failure.of(operation));
+                }
                 Err(failure) => retries
                     .after(failure)
                     .await
@@ -133,8 +139,8 @@ async fn again(
     let end = ended.lock().unwrap_or_else(PoisonError::into_inner).take();
     match end {
         Some(End::Changed) => {
-            let changed = Failure::new(Meaning::Passing, "object replaced while it was read");
-            let waited = changes.after(changed).await;
+            let replaced = Failure::new(Meaning::Passing, "object replaced while it was read");
+            let waited = changes.after(replaced).await;
             waited.map_err(|failure| failure.of(operation))
         }
         Some(End::Failed(failure)) => Err(failure.of(operation)),

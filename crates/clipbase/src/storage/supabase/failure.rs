@@ -135,12 +135,8 @@ impl Failure {
 
     /// Reduces an error of the HTTP library, whose own text holds the address.
     pub(super) fn of_transport(error: &reqwest::Error) -> Self {
-        let mut inner: Option<&(dyn StdError + 'static)> = Some(error);
-        while let Some(error) = inner {
-            if error.is::<rustls::Error>() || wraps_tls(error) {
-                return Self::new(Meaning::NoStorage, "tls handshake failed");
-            }
-            inner = error.source();
+        if is_tls(error) {
+            return Self::new(Meaning::NoStorage, "tls handshake failed");
         }
         if error.is_timeout() {
             Self::timed_out()
@@ -198,11 +194,18 @@ impl Failure {
     }
 }
 
-fn wraps_tls(error: &(dyn StdError + 'static)) -> bool {
-    error
+/// Looks for an error of TLS behind another one. An I/O error hides what it wraps from `source`.
+fn is_tls(error: &(dyn StdError + 'static)) -> bool {
+    if error.is::<rustls::Error>() {
+        return true;
+    }
+    let wrapped = error
         .downcast_ref::<std::io::Error>()
-        .and_then(std::io::Error::get_ref)
-        .is_some_and(|inner| inner.is::<rustls::Error>())
+        .and_then(std::io::Error::get_ref);
+    match wrapped {
+        Some(inner) => is_tls(inner),
+        None => error.source().is_some_and(is_tls),
+    }
 }
 
 /// Returns the meaning, the true status and the code, if it is a known one.

@@ -142,28 +142,24 @@ impl Http {
         operation: Operation,
         call: &Call,
     ) -> Result<T, Failure> {
-        let answer = self.call_raw(operation, call).await?;
-        serde_json::from_slice(&answer)
-            .map_err(|_| Failure::malformed("answer that is not understood"))
-    }
-
-    /// As [`Http::call`], where the answer does not matter.
-    pub(super) async fn call_raw(
-        &self,
-        operation: Operation,
-        call: &Call,
-    ) -> Result<Bytes, Failure> {
         let mut retries = self.retries(operation);
-        loop {
+        let answer = loop {
             match self.call_once(call).await {
-                Ok(answer) => return Ok(answer),
+                Ok(answer) => break answer,
                 Err(failure) => retries.after(failure).await?,
             }
-        }
+        };
+        understood(&answer)
     }
 
-    /// Sends a call once.
-    pub(super) async fn call_once(&self, call: &Call) -> Result<Bytes, Failure> {
+    /// As [`Http::call`], where it only matters that the storage answered: what stands before it may say 200
+    /// to anything.
+    pub(super) async fn done(&self, operation: Operation, call: &Call) -> Result<(), Failure> {
+        let _: Done = self.call(operation, call).await?;
+        Ok(())
+    }
+
+    async fn call_once(&self, call: &Call) -> Result<Bytes, Failure> {
         let mut request = self.control(call.method.clone(), &call.url);
         if call.upsert {
             request = request.header(X_UPSERT, "true");
@@ -178,6 +174,20 @@ impl Http {
         let timeout = call.timeout.unwrap_or(self.config.timeouts.control);
         within(timeout, whole).await
     }
+}
+
+/// What the storage says of something that it has done: an object, with what it was done to.
+type Done = serde_json::Map<String, Value>;
+
+fn understood<T: DeserializeOwned>(answer: &[u8]) -> Result<T, Failure> {
+    serde_json::from_slice(answer).map_err(|_| Failure::malformed("answer that is not understood"))
+}
+
+/// Makes sure that it was the storage that said yes.
+pub(super) async fn done(response: Response) -> Result<(), Failure> {
+    let answer = read(response, ANSWER_BYTES_MAX).await?;
+    let _: Done = understood(&answer)?;
+    Ok(())
 }
 
 /// Sends a request and makes a failure of every answer that is no success.

@@ -6,7 +6,7 @@
 //! or `Debug` text.
 //!
 //! ```text
-//! settings, config → http (two clients) → failure → retry
+//! credential, settings, config → http (two clients) → failure → retry
 //! address            buckets · objects · links · remove · upload · tus · download
 //! ```
 
@@ -14,6 +14,7 @@ mod address;
 mod buckets;
 mod config;
 mod content;
+mod credential;
 mod download;
 mod failure;
 mod file;
@@ -43,9 +44,10 @@ use super::{
 use crate::error::Result;
 
 pub use self::config::{SupabaseConfig, TUS_THRESHOLD, TUS_THRESHOLD_MAX};
+pub use self::credential::KeyHeaders;
 pub use self::settings::{
-    BucketPolicy, KeyHeaders, KeyLayout, MEDIA_TYPES_MAX, PAUSE_MAX, RetryPolicy, TIMEOUT_MAX,
-    TRIES_MAX, Timeouts,
+    BucketPolicy, KeyLayout, MEDIA_TYPES_MAX, PAUSE_MAX, RetryPolicy, TIMEOUT_MAX, TRIES_MAX,
+    Timeouts,
 };
 
 /// Object storage on Supabase. Clones share their connections.

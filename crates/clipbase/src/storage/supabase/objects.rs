@@ -175,8 +175,8 @@ impl Inner {
         )
         .with_upsert()
         .with_timeout(self.config.timeouts.read.max(self.config.timeouts.control));
-        match self.http.call_raw(operation, &call).await {
-            Ok(_) => Ok(()),
+        match self.http.done(operation, &call).await {
+            Ok(()) => Ok(()),
             Err(failure) if failure.meaning() == Meaning::NoObject => {
                 self.bucket_is_there(operation, from.bucket())
                     .await
@@ -209,5 +209,67 @@ impl Position {
                 cursor: cursor.to_owned(),
             })
             .ok_or_else(|| Error::invalid("after", "must be the `next` of an earlier page"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{SupabaseConfig, SupabaseStorage};
+    use super::*;
+    use crate::error::Code;
+
+    fn page(
+        names: &[&str],
+        has_next: bool,
+        next_cursor: Option<&str>,
+        after: Option<&str>,
+    ) -> Result<ListPage> {
+        let config = SupabaseConfig::from_storage_url("http://127.0.0.1:9", "k").unwrap();
+        let storage = SupabaseStorage::new(config).unwrap();
+        let page = json!({
+            "hasNext": has_next,
+            "nextCursor": next_cursor,
+            "folders": [],
+            "objects": names.iter().map(|name| json!({ "name": name, "metadata": null }))
+                .collect::<Vec<_>>(),
+        });
+        let page = serde_json::from_value(page).unwrap();
+        let after = after.map(str::to_owned);
+        storage.inner.read_page(Bucket::Results, page, after, 3)
+    }
+
+    #[test]
+    fn a_page_out_of_order_is_refused() {
+        for (names, after) in [
+            (&["b", "a"][..], None),
+            (&["a", "a"], None),
+            (&["a"], Some("a")),
+            (&["a"], Some("b")),
+            (&["a", "b", "c", "d"], None),
+        ] {
+            let refused = page(names, false, None, after).unwrap_err();
+            assert_eq!(refused.code(), Code::StorageDownloadFailed, "{names:?}");
+        }
+        assert_eq!(
+            page(&["B", "a"], false, None, Some("A"))
+                .unwrap()
+                .objects
+                .len(),
+            2
+        );
+    }
+
+    #[test]
+    fn a_page_that_leads_nowhere_is_refused() {
+        assert!(page(&["a"], true, None, None).is_err());
+        assert!(page(&[], true, Some("c"), None).is_err());
+        let next = page(&["a"], true, Some("c"), None).unwrap().next.unwrap();
+        let position = Position::read(&next).unwrap();
+        assert_eq!(
+            (position.path.as_str(), position.cursor.as_str()),
+            ("a", "c")
+        );
+        assert!(Position::read(&ListCursor::new("elsewhere")).is_err());
+        assert!(page(&["a"], false, Some("c"), None).unwrap().next.is_none());
     }
 }

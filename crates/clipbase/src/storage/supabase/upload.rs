@@ -12,7 +12,7 @@ use super::Inner;
 use super::content::{Exact, Fault, Flow, SharedContent, SizedBody};
 use super::failure::Failure;
 use super::file::LocalFile;
-use super::http::{X_UPSERT, sent};
+use super::http::{X_UPSERT, done, sent};
 use super::tus::Source;
 use crate::error::{Error, Result};
 use crate::storage::{ByteStream, Operation, StorageKey, byte_stream};
@@ -140,11 +140,12 @@ impl Inner {
             .header(CONTENT_LENGTH, length)
             .header(CACHE_CONTROL, NO_CACHE)
             .body(body);
-        let outcome = flow.watch(self.config.timeouts.read, sent(request)).await;
+        let answered = async { done(sent(request).await?).await };
+        let outcome = flow.watch(self.config.timeouts.read, answered).await;
         match (outcome, flow.fault()) {
             (_, Some(fault)) => Err((Stop::Content(fault), true)),
             (Err(failure), None) => Err((Stop::Server(failure), flow.is_touched())),
-            (Ok(_), None) => Ok(()),
+            (Ok(()), None) => Ok(()),
         }
     }
 }

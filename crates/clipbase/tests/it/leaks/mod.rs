@@ -5,3 +5,4 @@ mod database;
 mod rows;
 mod server;
 mod storage;
+mod supabase;

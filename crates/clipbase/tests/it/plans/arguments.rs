@@ -11,6 +11,12 @@ pub(super) fn of(name: &str, count: u32) -> Vec<String> {
         "jobs.create" => return create(),
         "jobs.create_many" => return create_many(count),
         "jobs.get" | "jobs.outcome" | "jobs.delete" => &[JOB],
+        "jobs.list" => &[
+            "ARRAY['queued', 'processing', 'done', 'failed']",
+            "now() - interval '1 hour'",
+            JOB,
+            "101",
+        ],
         "jobs.list_by_status" => &["'done'", "now() - interval '1 hour'", JOB, "101"],
         "jobs.select" => &[
             "'failed'",
@@ -27,6 +33,7 @@ pub(super) fn of(name: &str, count: u32) -> Vec<String> {
         }
         "jobs.update" => return update(),
         "jobs.transition" => return transition(),
+        "jobs.throughput" => &["60", "10001"],
         "jobs.stats" => &["ARRAY['queued', 'processing', 'done', 'failed']", "10001"],
         "jobs.find_request" | "jobs.forget_request" => &["'scope 3'", "'key 3'"],
         "events.add" => &[JOB, "'note'", "'{}'", "10000"],

@@ -16,7 +16,8 @@ const TABLES: [&str; 4] = ["jobs", "job_events", "storage_deletions", "job_idemp
 const JIT_ABOVE_COST: f64 = 100_000.0;
 
 /// Statements that may sort, and why the sort is small. All others may not.
-const SORTS: [(&str, &str); 5] = [
+const SORTS: [(&str, &str); 6] = [
+    ("jobs.list", "a page of each of the four states"),
     ("cleanup.plan_jobs", "jobs of one moment, for a person"),
     ("cleanup.plan_sources", "jobs of one moment, for a person"),
     ("inspect.queues", "the shards at work, for a person"),
@@ -28,7 +29,8 @@ const SORTS: [(&str, &str); 5] = [
 ];
 
 /// Lists for people. Until the next ANALYZE they may sort what the statistics do not know of.
-const TOLERATED: [&str; 9] = [
+const TOLERATED: [&str; 10] = [
+    "jobs.list",
     "jobs.list_by_status",
     "cleanup.backlog",
     "cleanup.due_deletions",

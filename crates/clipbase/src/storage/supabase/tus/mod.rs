@@ -210,11 +210,12 @@ impl Upload<'_> {
             let (row, upload) = (row.version.as_deref()?, id.version()?);
             Some(row == upload)
         });
+        if size_fits && ours != Some(false) {
+            return Ok(None);
+        }
         match (told, ours) {
-            (_, Some(true)) if size_fits => Ok(None),
             // The server said it was stored, and a later upload of the same key has replaced it since.
             (true, Some(false)) => Ok(None),
-            (_, None) if size_fits => Ok(None),
             (true, _) => Err(Stop::Server(Failure::malformed(
                 "object of another size than sent",
             ))),

@@ -121,8 +121,12 @@ mod tests {
 
     const MIB: usize = 1024 * 1024;
 
+    fn numbered(bytes: usize) -> Vec<u8> {
+        (0..=250).cycle().take(bytes).collect()
+    }
+
     fn stream_of(bytes: usize, piece: usize) -> (Vec<u8>, Source) {
-        let content: Vec<u8> = (0..bytes).map(|i| (i % 251) as u8).collect();
+        let content = numbered(bytes);
         let pieces: Vec<_> = content
             .chunks(piece)
             .map(|piece| Ok(Bytes::copy_from_slice(piece)))
@@ -153,7 +157,7 @@ mod tests {
     async fn a_file_goes_on_from_anywhere() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("in");
-        let content: Vec<u8> = (0..7 * MIB).map(|i| (i % 241) as u8).collect();
+        let content = numbered(7 * MIB);
         std::fs::write(&path, &content).unwrap();
         let file = LocalFile::find(&path).await.unwrap();
         let mut pieces = Pieces::new(Source::File(file), content.len() as u64);

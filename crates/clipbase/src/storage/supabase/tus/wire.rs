@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use reqwest::header::{CONTENT_TYPE, HeaderMap, LOCATION};
+use reqwest::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, LOCATION};
 use reqwest::{Body, Method, RequestBuilder};
 
 use super::super::Inner;
@@ -43,7 +43,7 @@ impl Wire<'_> {
             .request(Method::POST, None)
             .header(UPLOAD_LENGTH, self.length)
             .header(UPLOAD_METADATA, metadata)
-            .body("");
+            .header(CONTENT_LENGTH, 0);
         let timeout = self.storage.config.timeouts.control;
         let answer = within(timeout, sent(request)).await.map_err(|failure| {
             if failure.status() == Some(404) {

@@ -1,0 +1,34 @@
+//! The API as its clients see it: requests through the router, and through a real listener where the connection
+//! matters.
+// `cfg(test)` tells clippy that helpers outside test functions are test code too.
+
+#[cfg(test)]
+mod access;
+#[cfg(test)]
+mod bulk;
+#[cfg(test)]
+mod create;
+#[cfg(test)]
+mod document;
+#[cfg(test)]
+mod envelope;
+#[cfg(test)]
+mod events;
+#[cfg(test)]
+mod health;
+#[cfg(test)]
+mod jobs;
+#[cfg(test)]
+mod leaks;
+#[cfg(test)]
+mod links;
+#[cfg(test)]
+mod result;
+#[cfg(test)]
+mod serve;
+#[cfg(test)]
+mod streams;
+#[cfg(test)]
+mod support;
+#[cfg(test)]
+mod uploads;
