@@ -118,7 +118,7 @@ async fn a_job_that_takes_too_long_is_stopped() {
         let mut options = hasty(&folder);
         options.run_time_max = Some(Duration::from_millis(100));
         let at_work = at_work(&bench.clipbase, &clipper, options);
-        clipper.stopped().await;
+        // The clipper never ends by itself.
         let job = ends(bench, id).await;
         assert_eq!(job.error_code.as_deref(), Some("TIME_LIMIT"));
         assert_eq!(at_work.stop().await.failed, 1);

@@ -24,6 +24,8 @@ mod subtitles;
 #[cfg(test)]
 mod support;
 #[cfg(test)]
+mod tally;
+#[cfg(test)]
 mod transcribing;
 #[cfg(test)]
 mod turns;
