@@ -22,11 +22,12 @@ use tokio_util::sync::CancellationToken;
 
 use super::target::{copy_out, unwritable};
 use super::wanted::Wanted;
-use crate::context::{Context, Global, find_ffmpeg, shutdown_token};
+use crate::context::{Context, Global, shutdown_token};
 use crate::environment::Environment;
 use crate::failure::Failure;
 use crate::output::Output;
 use crate::progress::Bar;
+use crate::tools::find_ffmpeg;
 
 /// Whose requests these are, among the idempotency keys of a shared database.
 const SCOPE: &str = "clipbase clip";
