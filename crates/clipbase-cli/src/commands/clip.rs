@@ -161,7 +161,7 @@ impl Clip {
         range: ClipRange,
     ) -> Result<(), Failure> {
         let source = ffmpeg.probe(&self.wanted.input).await?;
-        source.check(&ClipRequest {
+        let request = ClipRequest {
             source: self.wanted.input.clone(),
             start_ms: range.start_ms(),
             end_ms: range.end_ms(),
@@ -169,8 +169,8 @@ impl Clip {
             burn_subtitles: self.wanted.burn_subtitles,
             subtitle_lang: Some(self.wanted.subtitle_lang.clone()),
             scratch: global.data_dir.clone().unwrap_or_default(),
-        })?;
-        Ok(())
+        };
+        Ok(ffmpeg.check(&source, &request)?)
     }
 
     /// Where the clip goes: a place that can be written to, and not onto the source.
