@@ -93,7 +93,8 @@ impl Bootstrap {
 fn failure(report: &ProbeReport) -> Option<Failure> {
     let (step, error) = report.failure()?;
     let (code, what) = (error.code().as_str(), step.as_str());
-    let message = format!("the credential cannot {what} in every bucket: {error}");
+    let bucket = report.bucket.name();
+    let message = format!("the storage fails at \"{what}\" in the bucket {bucket}: {error}");
     Some(Failure::new(code, message))
 }
 

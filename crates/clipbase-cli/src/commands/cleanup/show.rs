@@ -33,7 +33,8 @@ pub(super) fn report(report: &Report) -> String {
 pub(super) fn line(report: &Report) -> String {
     let mut text = progress(report);
     if report.objects_failed > 0 {
-        text += &format!(", {} objects to try again later", report.objects_failed);
+        let failed = count(report.objects_failed, "object");
+        text += &format!(", {failed} to try again later");
     }
     if let Some(found) = &report.reconciled {
         text += &format!("; {}", reconcile_progress(found));
@@ -41,14 +42,22 @@ pub(super) fn line(report: &Report) -> String {
     text
 }
 
+/// `1 object`, `2 objects`.
+pub(super) fn count(number: u64, what: &str) -> String {
+    let plural = if number == 1 { "" } else { "s" };
+    format!("{number} {what}{plural}")
+}
+
+/// Where a run is, or what a pass did.
 pub(super) fn progress(report: &Report) -> String {
     match &report.reconciled {
         Some(found) if report.jobs_deleted == 0 && report.objects_removed == 0 => {
             reconcile_progress(found)
         }
         _ => format!(
-            "{} jobs deleted, {} objects removed",
-            report.jobs_deleted, report.objects_removed
+            "{} deleted, {} removed",
+            count(report.jobs_deleted, "job"),
+            count(report.objects_removed, "object")
         ),
     }
 }
@@ -56,8 +65,8 @@ pub(super) fn progress(report: &Report) -> String {
 pub(super) fn reconcile_progress(found: &ReconcileReport) -> String {
     let (sources, results) = (&found.sources, &found.results);
     format!(
-        "{} objects compared, {} that nobody owns, {} missing",
-        sources.objects + results.objects,
+        "{} compared, {} that nobody owns, {} missing",
+        count(sources.objects + results.objects, "object"),
         sources.unowned + results.unowned,
         sources.missing + results.missing
     )
