@@ -59,10 +59,11 @@ impl Bootstrap {
             migrate::check(&context.database).await?;
         }
         let storage = context.clipbase.storage();
-        let mut buckets = storage.ensure_buckets().await?;
+        let mut buckets = storage.ensure_buckets().await.map_err(unmade)?;
         if self.mend && buckets.iter().any(|bucket| !bucket.drift.is_empty()) {
-            storage.mend_buckets().await?;
-            for (bucket, now) in buckets.iter_mut().zip(storage.ensure_buckets().await?) {
+            storage.mend_buckets().await.map_err(unmade)?;
+            let mended = storage.ensure_buckets().await.map_err(unmade)?;
+            for (bucket, now) in buckets.iter_mut().zip(mended) {
                 bucket.drift = now.drift;
             }
         }
@@ -88,6 +89,17 @@ impl Bootstrap {
         output.success(&report, show);
         Ok(())
     }
+}
+
+/// The first thing that a credential must be allowed to do; the others are not tried then.
+fn unmade(error: clipbase::Error) -> Failure {
+    let failure = Failure::from(error);
+    // The library names the setting by its own word; whoever set it knows the variable.
+    let why = failure
+        .message()
+        .replace("bucket-max-bytes", "CLIPBASE_BUCKET_MAX_BYTES");
+    let message = format!("cannot look up, make or mend the buckets: {why}");
+    Failure::new(failure.code().to_owned(), message)
 }
 
 fn failure(report: &ProbeReport) -> Option<Failure> {

@@ -149,7 +149,10 @@ async fn a_key_that_may_not_do_its_work_is_told_with_the_step_that_fails() {
     cloud.key = powerless;
     let refused = cloud.run(&["bootstrap"]);
     refused.refused(4, "STORAGE_FORBIDDEN");
-    assert!(refused.err.contains("make the buckets"), "{refused:#?}");
+    assert!(
+        refused.err.contains("make or mend the buckets"),
+        "{refused:#?}"
+    );
     assert!(cloud.server.bucket("sources").is_none());
 
     // One that may do everything but sign upload links.

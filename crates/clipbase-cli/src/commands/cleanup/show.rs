@@ -4,24 +4,30 @@ use clipbase::cleanup::{BucketTally, PlanPage, ReconcileReport, Report};
 
 use crate::output::table;
 
-/// The summary of one run.
+/// The summary of one run: what happened, without what did not.
 pub(super) fn report(report: &Report) -> String {
-    let row = |what: &str, count: u64| vec![what.to_owned(), count.to_string()];
-    let mut text = table(
-        &["what", "count"],
-        [
-            row("expired jobs deleted", report.jobs_deleted),
-            row("sources of ended jobs given up", report.sources_removed),
-            row("objects removed", report.objects_removed),
-            row("objects kept, a job owns them", report.objects_kept),
-            row(
-                "objects put off, still being written",
-                report.objects_put_off,
-            ),
-            row("objects to try again later", report.objects_failed),
-            row("idempotency keys forgotten", report.requests_forgotten),
-        ],
-    );
+    let counts = [
+        ("expired jobs deleted", report.jobs_deleted),
+        ("sources of ended jobs given up", report.sources_removed),
+        ("objects removed", report.objects_removed),
+        ("objects kept, a job owns them", report.objects_kept),
+        (
+            "objects put off, still being written",
+            report.objects_put_off,
+        ),
+        ("objects to try again later", report.objects_failed),
+        ("idempotency keys forgotten", report.requests_forgotten),
+    ];
+    let rows: Vec<Vec<String>> = counts
+        .into_iter()
+        .filter(|(_, count)| *count > 0)
+        .map(|(what, count)| vec![what.to_owned(), count.to_string()])
+        .collect();
+    let mut text = if rows.is_empty() {
+        "nothing to clean up\n".to_owned()
+    } else {
+        table(&["what", "count"], rows)
+    };
     if let Some(found) = &report.reconciled {
         text += "\n";
         text += &reconciled(found);
