@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use crate::context::{Context, Global};
 use crate::environment::Environment;
-use crate::failure::Failure;
+use crate::failure::{Failure, sentence};
 use crate::output::{Output, table};
 
 /// Make the buckets, prove what the credential may do in them, and tie the database to them.
@@ -104,9 +104,9 @@ fn unmade(error: clipbase::Error) -> Failure {
 
 fn failure(report: &ProbeReport) -> Option<Failure> {
     let (step, error) = report.failure()?;
-    let (code, what) = (error.code().as_str(), step.as_str());
+    let (code, what, why) = (error.code().as_str(), step.as_str(), sentence(error));
     let bucket = report.bucket.name();
-    let message = format!("the storage fails at \"{what}\" in the bucket {bucket}: {error}");
+    let message = format!("the storage fails at \"{what}\" in the bucket {bucket}: {why}");
     Some(Failure::new(code, message))
 }
 
@@ -118,7 +118,7 @@ fn proofs(report: &ProbeReport) -> impl Iterator<Item = Proof> {
             step: step.as_str(),
             ok: outcome.is_ok(),
             code: error.map(|error| error.code().as_str()),
-            message: error.map(ToString::to_string),
+            message: error.map(sentence),
         }
     })
 }
@@ -144,7 +144,10 @@ fn show(report: &Report) -> String {
             drift.join("; "),
         ]
     });
-    let mut text = table(&["bucket", "", "may", "may not", "differs"], rows);
+    let mut text = filled(
+        &["bucket", "state", "may", "may not", "differs"],
+        rows.collect(),
+    );
     if report.buckets.iter().any(|bucket| !bucket.drift.is_empty()) {
         text += "a bucket differs from the settings; `clipbase bootstrap --mend` changes it\n";
     }
@@ -156,4 +159,25 @@ fn show(report: &Report) -> String {
         };
     }
     text
+}
+
+/// A table without the columns in which nothing stands.
+fn filled(header: &[&str], rows: Vec<Vec<String>>) -> String {
+    let is_filled = |column: usize| {
+        let mut cells = rows.iter().filter_map(|row| row.get(column));
+        cells.any(|cell| !cell.is_empty())
+    };
+    let wanted: Vec<bool> = (0..header.len()).map(is_filled).collect();
+    let pick = |cells: Vec<String>| -> Vec<String> {
+        let pairs = cells.into_iter().zip(&wanted);
+        pairs
+            .filter_map(|(cell, wanted)| wanted.then_some(cell))
+            .collect()
+    };
+    let header: Vec<&str> = header
+        .iter()
+        .zip(&wanted)
+        .filter_map(|(name, wanted)| wanted.then_some(*name))
+        .collect();
+    table(&header, rows.clone().into_iter().map(pick))
 }

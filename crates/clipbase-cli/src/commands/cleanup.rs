@@ -238,9 +238,9 @@ impl Cleanup {
         let mut after = None;
         loop {
             let page = cleanup.plan(after.as_ref()).await?;
-            jobs += page.jobs.len();
-            sources += page.sources.len();
-            objects += page.objects.len();
+            jobs += page.jobs.len() as u64;
+            sources += page.sources.len() as u64;
+            objects += page.objects.len() as u64;
             if output.is_json() {
                 plan.jobs.extend(page.jobs);
                 plan.sources.extend(page.sources);

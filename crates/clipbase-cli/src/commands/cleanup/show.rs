@@ -105,16 +105,20 @@ pub(super) fn plan_page(page: &PlanPage) -> String {
 
 /// The end of a dry run.
 pub(super) fn plan_end(
-    jobs: usize,
-    sources: usize,
-    objects: usize,
+    jobs: u64,
+    sources: u64,
+    objects: u64,
     found: Option<&ReconcileReport>,
 ) -> String {
     let mut text = format!(
-        "{jobs} jobs would be deleted, {sources} sources given up, {objects} objects of the outbox removed\n"
+        "{} would be deleted, {} given up, {} of the outbox removed\n",
+        count(jobs, "job"),
+        count(sources, "source"),
+        count(objects, "object")
     );
     if let Some(found) = found {
-        text += "\n";
+        let unowned = count(found.sources.unowned + found.results.unowned, "object");
+        text += &format!("{unowned} that nobody owns would be removed\n\n");
         text += &reconciled(found);
     }
     text
@@ -147,19 +151,25 @@ fn reconciled(found: &ReconcileReport) -> String {
             row("results", &found.results),
         ],
     );
-    let mut name = |title: &str, items: Vec<String>| {
+    let mut name = |title: &str, all: u64, items: Vec<String>| {
+        let unnamed = all.saturating_sub(items.len() as u64);
         for item in items {
             text += &format!("{title}  {item}\n");
         }
+        if unnamed > 0 {
+            text += &format!("{title}  … and {unnamed} more\n");
+        }
     };
-    name("unowned", found.unowned_objects.clone());
-    name("foreign", found.foreign_objects.clone());
-    let missing = found.missing_objects.iter();
-    name(
-        "missing",
-        missing
-            .map(|object| format!("{}  of job {}", object.object_key, object.job))
-            .collect(),
-    );
+    let both = |of: fn(&BucketTally) -> u64| of(&found.sources) + of(&found.results);
+    let unowned = found.unowned_objects.clone();
+    name("unowned", both(|tally| tally.unowned), unowned);
+    let foreign = found.foreign_objects.clone();
+    name("foreign", both(|tally| tally.foreign), foreign);
+    let missing = found
+        .missing_objects
+        .iter()
+        .map(|object| format!("{}  of job {}", object.object_key, object.job))
+        .collect();
+    name("missing", both(|tally| tally.missing), missing);
     text
 }
