@@ -124,7 +124,7 @@ fn proofs(report: &ProbeReport) -> impl Iterator<Item = Proof> {
 }
 
 fn show(report: &Report) -> String {
-    let rows = report.buckets.iter().map(|bucket| {
+    let row = |bucket: &BucketReport| {
         let state = if bucket.is_new { "made" } else { "found" };
         let proofs = report
             .probe
@@ -143,11 +143,9 @@ fn show(report: &Report) -> String {
             names(bad),
             drift.join("; "),
         ]
-    });
-    let mut text = filled(
-        &["bucket", "state", "may", "may not", "differs"],
-        rows.collect(),
-    );
+    };
+    let rows: Vec<Vec<String>> = report.buckets.iter().map(row).collect();
+    let mut text = filled(&["bucket", "state", "may", "may not", "differs"], &rows);
     if report.buckets.iter().any(|bucket| !bucket.drift.is_empty()) {
         text += "a bucket differs from the settings; `clipbase bootstrap --mend` changes it\n";
     }
@@ -162,22 +160,19 @@ fn show(report: &Report) -> String {
 }
 
 /// A table without the columns in which nothing stands.
-fn filled(header: &[&str], rows: Vec<Vec<String>>) -> String {
-    let is_filled = |column: usize| {
-        let mut cells = rows.iter().filter_map(|row| row.get(column));
-        cells.any(|cell| !cell.is_empty())
-    };
-    let wanted: Vec<bool> = (0..header.len()).map(is_filled).collect();
-    let pick = |cells: Vec<String>| -> Vec<String> {
-        let pairs = cells.into_iter().zip(&wanted);
-        pairs
-            .filter_map(|(cell, wanted)| wanted.then_some(cell))
-            .collect()
-    };
-    let header: Vec<&str> = header
-        .iter()
-        .zip(&wanted)
-        .filter_map(|(name, wanted)| wanted.then_some(*name))
+fn filled(header: &[&str], rows: &[Vec<String>]) -> String {
+    let columns = header.iter().enumerate();
+    let wanted: Vec<(usize, &str)> = columns
+        .map(|(column, name)| (column, *name))
+        .filter(|(column, _)| {
+            let mut cells = rows.iter().filter_map(|row| row.get(*column));
+            cells.any(|cell| !cell.is_empty())
+        })
         .collect();
-    table(&header, rows.clone().into_iter().map(pick))
+    let header: Vec<&str> = wanted.iter().map(|(_, name)| *name).collect();
+    let rows = rows.iter().map(|row| {
+        let cells = wanted.iter().filter_map(|(column, _)| row.get(*column));
+        cells.cloned().collect()
+    });
+    table(&header, rows)
 }
