@@ -139,9 +139,8 @@ async fn rows_expire_where_only_the_storage_cannot_be_asked() {
         let mut deleted = 0;
         let options = CleanupOptions::default();
         let clipbase = restarted(bench);
-        let outcome = clipbase.cleanup().run(&options, |report| {
-            deleted = report.jobs_deleted;
-        });
+        let cleanup = clipbase.cleanup();
+        let outcome = cleanup.run(&options, |report| deleted = report.jobs_deleted);
         assert_eq!(outcome.await.unwrap_err().code(), away);
         assert_eq!(deleted, 1);
         assert!(outbox(bench).await > 0);
