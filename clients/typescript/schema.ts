@@ -121,6 +121,9 @@ export const jobs = pgTable(
     },
     (t) => [
         index('idx_jobs_status_created_at').on(t.status, t.createdAt, t.id),
+        index('idx_jobs_status_finished_at')
+            .on(t.status, t.finishedAt)
+            .where(sql`finished_at IS NOT NULL`),
         index('idx_jobs_expires_at')
             .on(t.expiresAt)
             .where(sql`expires_at IS NOT NULL`),
@@ -320,18 +323,22 @@ export const clipbaseInstallation = pgView('clipbase_installation', {
     reconcileDueAt: time('reconcile_due_at').notNull().defaultNow(),
 }).existing();
 
-/** Optional, as in the seed: a database without API keys has no such table. */
+/** Optional, as in the seed: there where clipbase's set of migrations for API keys was asked for. */
 export const apiKeys = pgTable(
     'api_keys',
     {
         id: uuid('id').primaryKey().defaultRandom(),
         name: varchar('name', { length: 128 }).notNull(),
-        /** bcrypt or argon2; never the key itself. */
+        /** Of the secret alone, by `Bun.password.hash`; a key reads `cb_{id without dashes}_{secret}`. */
         keyHash: varchar('key_hash', { length: 128 }).notNull(),
         scopes: varchar('scopes', { length: 256 }).default(''),
         rateLimitPerMin: integer('rate_limit_per_min').default(60),
         createdAt: time('created_at').defaultNow().notNull(),
         revokedAt: time('revoked_at'),
+        /** Written by clipbase: to the minute. */
+        lastUsedAt: time('last_used_at'),
+        /** Written by clipbase: where the rate stands. */
+        rateFullAt: time('rate_full_at'),
     },
     (t) => [index('idx_api_keys_active').on(t.keyHash, t.revokedAt)],
 ).enableRLS();

@@ -56,6 +56,12 @@ pub(crate) async fn get(
     if after < 0 {
         return Err(ApiError::invalid("after", "must not be negative"));
     }
+    let resumed = single_header(&headers, LAST_EVENT_ID)?
+        .map(|text| text.parse().ok().filter(|number| *number >= 0))
+        .map(|number| {
+            number.ok_or_else(|| ApiError::invalid("Last-Event-ID", "must be an event's number"))
+        })
+        .transpose()?;
     if !wants_stream(&headers) {
         let page = page::read(&app, id, after, params.limit).await?;
         return Ok(page.into_response());
@@ -63,12 +69,6 @@ pub(crate) async fn get(
     if params.limit.is_some() {
         return Err(ApiError::invalid("limit", "does not go with a stream"));
     }
-    let resumed = single_header(&headers, LAST_EVENT_ID)?
-        .map(|text| text.parse().ok().filter(|number| *number >= 0))
-        .map(|number| {
-            number.ok_or_else(|| ApiError::invalid("Last-Event-ID", "must be an event's number"))
-        })
-        .transpose()?;
     let is_resumed = resumed.is_some();
     let draining = draining.map(|axum::Extension(draining)| draining);
     stream::open(&app, id, resumed.unwrap_or(after), is_resumed, draining).await

@@ -190,10 +190,22 @@ fn explain(whole: &str, path: &str, message: &str) -> ApiError {
     .any(|start| words.starts_with(start));
     match words.split_once("expected ") {
         Some((_, expected)) if is_typed => {
-            ApiError::invalid(&field, &format!("must be {}", expected.replace('`', "")))
+            let expected = plain(expected).replace('`', "");
+            ApiError::invalid(&field, &format!("must be {expected}"))
         }
         _ if is_typed => ApiError::invalid(&field, "has the wrong type"),
         _ => ApiError::invalid(&field, words),
+    }
+}
+
+/// A type as people call it.
+fn plain(expected: &str) -> &str {
+    match expected {
+        "u8" | "u32" | "u64" | "usize" => "a whole number that is not negative",
+        "i32" | "i64" => "a whole number",
+        "a boolean" => "true or false",
+        "a borrowed string" | "a string" => "text",
+        other => other,
     }
 }
 
@@ -263,8 +275,11 @@ mod tests {
             ),
             (r#"{"inner":{}}"#, "inner.name: is missing"),
             (r"{}", "inner: is missing"),
-            (r#"{"inner":{"name":4711}}"#, "inner.name: must be a string"),
-            (r#"{"inner":{"name":"x"},"count":-1}"#, "count: must be u32"),
+            (r#"{"inner":{"name":4711}}"#, "inner.name: must be text"),
+            (
+                r#"{"inner":{"name":"x"},"count":-1}"#,
+                "count: must be a whole number that is not negative",
+            ),
             (
                 r#"{"inner":{"name":"x"},"inner":{"name":"x"}}"#,
                 "inner: stands twice",

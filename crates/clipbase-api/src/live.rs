@@ -212,7 +212,7 @@ pub(crate) struct LiveParams {
 /// Watches the queue.
 ///
 /// A stream of `stats` (the counts by state, and how many jobs ended in each minute of the last hour) and `jobs` (the
-/// newest jobs, as a page of the list), each sent again when it has changed.
+/// newest jobs, as a page of the list). The numbers come every second, the list when it has changed.
 #[utoipa::path(get, path = "/v1/live", operation_id = "watchQueue", tag = "jobs",
     params(LiveParams),
     responses((status = 200, description = "The stream.", body = String, content_type = "text/event-stream")))]

@@ -4,7 +4,9 @@
 //! them down, with the envelope, the scope and the headers that every answer has.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
+use clipbase::storage::TtlBounds;
 use serde::Serialize;
 use serde_json::json;
 use utoipa::openapi::header::{Header, HeaderBuilder};
@@ -14,7 +16,7 @@ use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityRequirement
 use utoipa::openapi::{
     Components, ContentBuilder, OpenApi as Document, Ref, RefOr, Response, Schema,
 };
-use utoipa::{OpenApi, ToSchema};
+use utoipa::{Number, OpenApi, ToSchema};
 
 use crate::access::Scope;
 use crate::envelope::ApiCode;
@@ -133,7 +135,8 @@ pub(crate) fn base() -> Document {
     document
 }
 
-/// Adds to each operation what the table of routes knows of it.
+/// Adds to each operation what the table of routes knows of it. The scope is that of the key that it asks for, where
+/// the service asks for keys.
 pub(crate) fn describe(paths: &mut Paths, scope: Option<Scope>, codes: &[ApiCode]) {
     for item in paths.paths.values_mut() {
         for operation in operations(item) {
@@ -152,6 +155,28 @@ pub(crate) fn describe(paths: &mut Paths, scope: Option<Scope>, codes: &[ApiCode
             }
         }
     }
+}
+
+/// Writes the bounds that are configured into the one parameter that has some.
+pub(crate) fn bound_ttl(document: &mut Document, bounds: &TtlBounds) {
+    let route = document.paths.paths.get_mut("/v1/jobs/{id}/result");
+    let parameters = route
+        .and_then(|item| item.get.as_mut())
+        .and_then(|operation| operation.parameters.as_mut());
+    for parameter in parameters.into_iter().flatten() {
+        if let RefOr::T(parameter) = parameter
+            && parameter.name == "ttl"
+            && let Some(RefOr::T(Schema::Object(schema))) = &mut parameter.schema
+        {
+            schema.minimum = Some(Number::UInt(seconds(bounds.min())));
+            schema.maximum = Some(Number::UInt(seconds(bounds.max())));
+        }
+    }
+}
+
+/// Whole seconds; a link's bounds are days at most.
+fn seconds(time: Duration) -> usize {
+    usize::try_from(time.as_secs()).unwrap_or(usize::MAX)
 }
 
 fn operations(item: &mut PathItem) -> impl Iterator<Item = &mut Operation> {

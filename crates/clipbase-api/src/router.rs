@@ -87,7 +87,8 @@ impl Api {
             clipbase,
             options,
         }));
-        let (inner, document) = table(&app).split_for_parts();
+        let (inner, mut document) = table(&app).split_for_parts();
+        openapi::bound_ttl(&mut document, &app.options.link_ttl);
         let document = serde_json::to_value(&document).map_err(|_| {
             clipbase::Error::failed(Code::ConfigInvalid, "the document cannot be written")
         })?;
@@ -211,7 +212,9 @@ impl Route {
         app: &App,
         (schemas, mut paths, mut methods): UtoipaMethodRouter<App>,
     ) -> UtoipaMethodRouter<App> {
-        openapi::describe(&mut paths, self.scope, &self.codes);
+        let has_keys = app.options.authenticator.is_some();
+        let documented = self.scope.filter(|_| has_keys);
+        openapi::describe(&mut paths, documented, &self.codes);
         if let Some(scope) = self.scope {
             methods = methods.route_layer(from_fn_with_state((app.clone(), scope), guard));
         }

@@ -14,12 +14,16 @@ pub(crate) struct Environment {
     pub(crate) pg_bin: Option<PathBuf>,
     pub(crate) ffmpeg: Option<PathBuf>,
     pub(crate) ffprobe: Option<PathBuf>,
+    pub(crate) ytdlp: Option<PathBuf>,
+    pub(crate) youtube_proxy: Option<String>,
+    pub(crate) transcriber: Option<String>,
     pub(crate) search_path: Option<OsString>,
     pub(crate) xdg_data_home: Option<OsString>,
     pub(crate) home: Option<OsString>,
     pub(crate) storage: StorageEnvironment,
     pub(crate) retention: RetentionEnvironment,
     log: Option<String>,
+    log_format: Option<String>,
 }
 
 /// What it says of the object storage. Nothing is checked yet.
@@ -60,6 +64,9 @@ impl Environment {
             pg_bin: path("CLIPBASE_PG_BIN"),
             ffmpeg: path("FFMPEG_BIN"),
             ffprobe: path("FFPROBE_BIN"),
+            ytdlp: path("YTDLP_BIN"),
+            youtube_proxy: text("CLIPBASE_YOUTUBE_PROXY"),
+            transcriber: text("CLIPBASE_TRANSCRIBER"),
             search_path: raw("PATH"),
             xdg_data_home: raw("XDG_DATA_HOME"),
             home: raw("HOME"),
@@ -84,19 +91,27 @@ impl Environment {
                 sources: text("CLIPBASE_KEEP_SOURCES"),
             },
             log: text("CLIPBASE_LOG"),
+            log_format: text("CLIPBASE_LOG_FORMAT"),
         }
     }
 }
 
-/// Logs to standard error: warnings, or what `CLIPBASE_LOG` asks for.
+/// Logs to standard error: warnings, or what `CLIPBASE_LOG` asks for; for people, or one JSON object a line.
 pub(crate) fn start_logging(environment: &Environment) {
     let wanted = environment.log.as_deref().unwrap_or("warn");
     let filter = EnvFilter::try_new(wanted).unwrap_or_else(|_| {
         eprintln!("warning: CLIPBASE_LOG cannot be read; logging warnings only");
         EnvFilter::new("warn")
     });
-    tracing_subscriber::fmt()
+    let log = tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .init();
+        .with_writer(std::io::stderr);
+    match environment.log_format.as_deref() {
+        Some("json") => log.json().init(),
+        None | Some("text") => log.init(),
+        Some(_) => {
+            log.init();
+            tracing::warn!("CLIPBASE_LOG_FORMAT must be text or json; logging text");
+        }
+    }
 }

@@ -16,6 +16,7 @@ mod output;
 mod progress;
 mod storage;
 mod time;
+mod tools;
 
 use std::process::ExitCode;
 
@@ -51,7 +52,12 @@ Environment:
   CLIPBASE_DATA_DIR            where everything local is kept
   CLIPBASE_PG_BIN              the folder with `postgres`, when the private server is not found
   FFMPEG_BIN, FFPROBE_BIN      the programs, when they are not on PATH
+  YTDLP_BIN                    the program for `work --youtube`, when it is not on PATH
+  CLIPBASE_YOUTUBE_PROXY       the proxy that it is given: http://user:password@host:port
+  CLIPBASE_TRANSCRIBER         a command that writes down speech, for sources without a text track:
+                               words between blanks, with {audio}, and maybe {language} and {output}
   CLIPBASE_LOG                 what to log: warn (default), info, debug, clipbase=trace
+  CLIPBASE_LOG_FORMAT          text (default), or json: one object a line
 
 Exit codes:
     0  done

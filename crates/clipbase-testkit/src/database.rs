@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
+use clipbase::migrate::Sets;
 use clipbase::{DatabaseConfig, migrate};
 use clipbase_embedded::{Server, Settings, default_test_directory, start};
 use sha2::{Digest, Sha256};
@@ -43,7 +44,7 @@ pub fn workspace() -> PathBuf {
 }
 
 impl TestDatabase {
-    /// A database with the migrated schema.
+    /// A database with the migrated schema, the optional sets included.
     pub async fn new() -> Self {
         static TEMPLATE: OnceCell<String> = OnceCell::const_new();
         let template = TEMPLATE.get_or_init(template).await;
@@ -103,7 +104,7 @@ async fn connect(url: &str) -> Client {
 /// Makes the template once for each form of the migrations, whichever test process comes first. It holds
 /// Supabase's roles with their old, open default privileges, so that the tests see what a grant would open.
 async fn template() -> String {
-    let checksums: String = migrate::CORE
+    let checksums: String = migrate::all()
         .iter()
         .map(migrate::Migration::checksum)
         .collect();
@@ -138,7 +139,7 @@ async fn template() -> String {
             .batch_execute(OPEN_DEFAULTS)
             .await
             .unwrap();
-        migrate::migrate(&DatabaseConfig::from_url(&url).unwrap())
+        migrate::migrate_with(&DatabaseConfig::from_url(&url).unwrap(), Sets::ALL)
             .await
             .unwrap();
         client

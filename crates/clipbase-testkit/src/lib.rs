@@ -17,6 +17,7 @@
 pub mod builders;
 pub mod database;
 pub mod fake_supabase;
+pub mod fault_proxy;
 pub mod pooler;
 pub mod storage_contract;
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use tokio::sync::OnceCell;
 
+use crate::api_keys::ApiKeys;
 use crate::cleanup::Cleanup;
 use crate::db::{Database, DatabaseConfig};
 use crate::error::{Error, Result};
@@ -14,6 +15,7 @@ use crate::inspect::Inspect;
 use crate::jobs::Jobs;
 use crate::leases::{LEASE_TTL, Leases};
 use crate::storage::Storage;
+use crate::wakeups::Waker;
 
 /// The longest retention: the database's clock goes further, but not for ever.
 pub const RETENTION_MAX: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
@@ -90,6 +92,14 @@ pub(crate) struct Inner {
     pub(crate) settings: Settings,
     /// Set once database and storage were seen to belong together.
     pub(crate) installation: OnceCell<()>,
+    pub(crate) waker: Arc<Waker>,
+}
+
+impl Inner {
+    /// Tells idle workers that a job may be waiting; the change is committed.
+    pub(crate) fn wake_workers(&self) {
+        self.waker.schedule(&self.database);
+    }
 }
 
 impl fmt::Debug for Inner {
@@ -138,6 +148,7 @@ impl Clipbase {
                 storage,
                 settings,
                 installation,
+                waker: Arc::default(),
             }),
         })
     }
@@ -160,6 +171,11 @@ impl Clipbase {
     /// Expiry and the outbox of deletions.
     pub fn cleanup(&self) -> Cleanup<'_> {
         Cleanup::new(&self.inner)
+    }
+
+    /// API keys: create, list, revoke, rotate, and the verifier. They need their own set of migrations.
+    pub fn api_keys(&self) -> ApiKeys<'_> {
+        ApiKeys::new(&self.inner)
     }
 
     /// What an operator asks of a database.

@@ -9,9 +9,11 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::api_keys::RateLimit;
 use crate::status::JobStatus;
 
 /// What every fallible call of this library returns.
@@ -147,6 +149,14 @@ pub enum Error {
         /// The bound that was met.
         limit: i32,
     },
+    /// Too many requests.
+    #[error("too many requests; try again in {} s", retry_after.as_secs_f64().ceil())]
+    RateLimited {
+        /// How long to wait before the next request.
+        retry_after: Duration,
+        /// Where the key's own rate stands; `None` when the server is too busy to look at new keys.
+        rate: Option<RateLimit>,
+    },
     /// Everything else, told by its code.
     #[error("{message}")]
     Failed {
@@ -195,6 +205,7 @@ impl Error {
             Self::LeaseLost => Code::LeaseLost,
             Self::IdempotencyConflict => Code::IdempotencyConflict,
             Self::EventLimit { .. } => Code::EventLimit,
+            Self::RateLimited { .. } => Code::RateLimited,
             Self::Failed { code, .. } => *code,
         }
     }

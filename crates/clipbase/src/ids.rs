@@ -74,6 +74,10 @@ id!(
     WorkerId, "worker_id", new_v4
 );
 id!(
+    /// Identifies an API key; it is part of the key's text, and no secret.
+    ApiKeyId, "key_id", now_v7
+);
+id!(
     /// Identifies an installation: the pair of one database and the buckets it writes to.
     InstallationId, "installation_id", new_v4
 );

@@ -8,11 +8,12 @@ use tokio_postgres::types::Type;
 use uuid::Uuid;
 
 use crate::clipbase::Inner;
-use crate::db::statement::{Column, all, always, maybe};
+use crate::db::statement::{Column, always, maybe, of};
 use crate::db::{Database, Statement};
 use crate::error::{Error, Result};
 use crate::ids::JobId;
 use crate::jobs::row::Reader;
+use crate::migrate;
 use crate::queue::{in_queue, live_shards_cte};
 
 /// The most jobs that one page of an audit reads.
@@ -257,7 +258,7 @@ impl<'a> Inspect<'a> {
         let mut connection = self.database().connection().await?;
         let client = connection.client();
         let mut drift = Vec::new();
-        for statement in all() {
+        for statement in of(migrate::installed(client).await?) {
             match client.prepare_typed(statement.sql, statement.params).await {
                 Ok(prepared) => drift.extend(differences(statement, &prepared)),
                 Err(error) => {

@@ -43,7 +43,7 @@ pub(crate) struct NewJobRequest {
     #[serde(default)]
     burn: bool,
     /// The language of the text track: `auto` unless given, or a tag such as `en`.
-    #[schema(nullable = false, pattern = "^[A-Za-z0-9-]{1,16}$", example = "auto")]
+    #[schema(pattern = "^[A-Za-z0-9-]{1,16}$", example = "auto")]
     language: Option<String>,
     /// Which jobs go first: `normal` unless given.
     #[serde(default)]
@@ -53,7 +53,7 @@ pub(crate) struct NewJobRequest {
     #[schema(minimum = 0)]
     shard: i32,
     /// How many seconds the job and its objects are kept; by the installation's rules unless given.
-    #[schema(nullable = false, minimum = 1, maximum = 315_360_000)]
+    #[schema(minimum = 1, maximum = 315_360_000)]
     expires_in: Option<u64>,
 }
 

@@ -26,7 +26,7 @@ pub(crate) struct ListParams {
     #[param(minimum = 1, maximum = 1000, nullable = false)]
     limit: Option<u32>,
     /// Where the page starts: `next` of the page before.
-    #[param(nullable = false)]
+    #[param(nullable = false, pattern = "^[0-9]{1,16}-[0-9a-f]{32}$")]
     cursor: Option<String>,
 }
 

@@ -4,6 +4,7 @@
 //! statement that creates the job adopts it.
 
 use clipbase::cleanup::UPLOAD_TTL;
+use clipbase::job::SOURCE_URL_BYTES_MAX;
 use clipbase::storage::StorageKey;
 use clipbase::{Code, Error, JobId, Source};
 use serde::Deserialize;
@@ -212,7 +213,9 @@ impl PartialSchema for SourceRequest {
             .item(one("job", id("An earlier job: its source is copied.")))
             .item(one(
                 "youtube",
-                text("An https address on one of the hosts that are allowed."),
+                text("An https address on one of the hosts that are allowed.")
+                    .pattern(Some("^https://"))
+                    .max_length(Some(SOURCE_URL_BYTES_MAX)),
             ))
             .description(Some(
                 "Where the video comes from: exactly one of the three.",

@@ -2,6 +2,7 @@
 
 use axum::Router;
 use axum::body::Body;
+use clipbase::cleanup::CleanupOptions;
 use clipbase::storage::{Operation, StorageKey};
 use clipbase::{Code, JobId};
 use clipbase_testkit::{Bench, run};
@@ -190,7 +191,12 @@ async fn a_second_clip_copies_the_first_ones_source() {
         assert_eq!(count(bench, "storage_deletions").await, 0);
         // Each owns its own: the first one's end is not the second one's.
         bench.clipbase.jobs().delete(first).await.unwrap();
-        bench.clipbase.cleanup().run(10, |_| ()).await.unwrap();
+        bench
+            .clipbase
+            .cleanup()
+            .run(&CleanupOptions::limited(10), |_| ())
+            .await
+            .unwrap();
         let key: StorageKey = key.parse().unwrap();
         assert!(bench.clipbase.storage().info(&key).await.unwrap().is_some());
     })

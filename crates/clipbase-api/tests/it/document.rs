@@ -1,11 +1,13 @@
 //! The OpenAPI document, and whether it tells the truth.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use clipbase::JobId;
+use clipbase::storage::TtlBounds;
 use clipbase_api::{Api, ApiCode, MetricsText};
 use clipbase_testkit::{Bench, run};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::support::{api, get, local, request, send};
 
@@ -166,6 +168,35 @@ fn check_references(document: &Value, part: &Value) {
 }
 
 #[tokio::test]
+async fn the_document_tells_what_is_configured() {
+    run(async |bench| {
+        let bounds = TtlBounds::new(
+            Duration::from_secs(60),
+            Duration::from_secs(120),
+            Duration::from_secs(90),
+        );
+        let api = api(&bench.clipbase, |options| {
+            options.link_ttl = bounds.unwrap();
+        });
+        let document: Value = serde_json::from_slice(api.openapi()).unwrap();
+        let result = &document["paths"]["/v1/jobs/{id}/result"]["get"];
+        let parameters = result["parameters"].as_array().unwrap();
+        let ttl = parameters.iter().find(|known| known["name"] == "ttl");
+        let schema = &ttl.unwrap()["schema"];
+        assert_eq!(
+            (&schema["minimum"], &schema["maximum"]),
+            (&json!(60), &json!(120))
+        );
+        // No key is asked for, so none is documented.
+        let secured = operations(&document)
+            .into_iter()
+            .filter(|(_, _, operation)| operation.get("security").is_some());
+        assert_eq!(secured.count(), 0);
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn the_document_lists_every_code() {
     run(async |bench| {
         let (_, document) = whole(bench).await;
@@ -205,9 +236,18 @@ async fn the_document_is_served_and_readable() {
             policy.starts_with("default-src 'none'") && !policy.contains("unsafe"),
             "{policy}"
         );
-        assert!(
-            !html.contains("http://") && !html.contains("https://") && !html.contains("<script")
-        );
+        // Nothing is loaded, from here or elsewhere; links lead to this service alone.
+        for loading in [
+            "<script",
+            "<link",
+            "<img",
+            "src=",
+            "@import",
+            "url(",
+            "href=\"http",
+        ] {
+            assert!(!html.contains(loading), "{loading}");
+        }
     })
     .await;
 }

@@ -1,5 +1,6 @@
 //! Links to what a job made.
 
+use clipbase::cleanup::CleanupOptions;
 use clipbase::storage::Operation;
 use clipbase::{Code, JobId};
 use clipbase_testkit::builders::claimed;
@@ -73,7 +74,12 @@ async fn a_result_whose_time_is_up_is_gone_before_the_clean_up_and_absent_after(
         let reply = get(&web, &path(id)).await;
         reply.refused("RESULT_EXPIRED");
         assert_eq!(reply.status, 410);
-        bench.clipbase.cleanup().run(10, |_| ()).await.unwrap();
+        bench
+            .clipbase
+            .cleanup()
+            .run(&CleanupOptions::limited(10), |_| ())
+            .await
+            .unwrap();
         get(&web, &path(id)).await.refused("NOT_FOUND");
     })
     .await;

@@ -222,11 +222,16 @@ impl Cleanup {
         report: &mut Report,
     ) -> Result<(), Failure> {
         let cleanup = context.clipbase.cleanup();
-        let reconcile = self.reconcile && cleanup.take_reconciliation().await?;
-        self.pass(context, output, reconcile, report).await?;
-        if reconcile {
-            cleanup.confirm_reconciliation(self.reconcile_every).await?;
-        }
+        let options = self.reconcile_options(true);
+        let found = if self.reconcile {
+            let turn = cleanup.reconcile_in_turn(&options, self.reconcile_every);
+            turn.await
+        } else {
+            Ok(None)
+        };
+        // Rows expire even where the buckets cannot be compared.
+        self.pass(context, output, false, report).await?;
+        report.reconciled = found?;
         Ok(())
     }
 

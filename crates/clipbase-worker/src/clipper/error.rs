@@ -59,6 +59,36 @@ codes! {
     TimeLimit = "TIME_LIMIT", false;
     /// The clip was made, but is not what was asked for.
     OutputInvalid = "OUTPUT_INVALID", false;
+    /// The source is larger than this worker takes.
+    SourceTooLarge = "SOURCE_TOO_LARGE", false;
+    /// The source plays longer than this worker takes.
+    SourceTooLong = "SOURCE_TOO_LONG", false;
+    /// The range is longer than this worker cuts.
+    ClipTooLong = "CLIP_TOO_LONG", false;
+    /// The job needs more of the scratch directory than all of this worker's jobs may take together.
+    ScratchTooSmall = "SCRATCH_TOO_SMALL", false;
+    /// The external transcriber is missing, gave up or took too long.
+    TranscriberFailed = "TRANSCRIBER_FAILED", true;
+    /// The external transcriber's answer is not SubRip text, or too much of it.
+    TranscriberOutputInvalid = "TRANSCRIBER_OUTPUT_INVALID", false;
+    /// This worker fetches no videos from YouTube.
+    YoutubeDisabled = "YOUTUBE_DISABLED", false;
+    /// The address is not that of one YouTube video.
+    YoutubeUrlRefused = "YOUTUBE_URL_REFUSED", false;
+    /// The video is private, removed, live, or not to be had without an account.
+    YoutubeUnavailable = "YOUTUBE_UNAVAILABLE", false;
+    /// The video is larger than this worker fetches.
+    YoutubeTooLarge = "YOUTUBE_TOO_LARGE", false;
+    /// The video plays longer than this worker fetches.
+    YoutubeTooLong = "YOUTUBE_TOO_LONG", false;
+    /// YouTube turns this machine's address away for now.
+    YoutubeBlocked = "YOUTUBE_BLOCKED", true;
+    /// yt-dlp is not installed.
+    YtdlpMissing = "YTDLP_MISSING", true;
+    /// yt-dlp gave up for another reason: the network, or a version that YouTube has left behind.
+    YtdlpFailed = "YTDLP_FAILED", true;
+    /// Fetching the video took longer than allowed.
+    YtdlpTimeLimit = "YTDLP_TIME_LIMIT", true;
 }
 
 impl fmt::Display for ClipErrorCode {
@@ -120,11 +150,22 @@ mod tests {
 
     #[test]
     fn only_failures_of_the_machine_are_retryable() {
-        use ClipErrorCode::{FfmpegKilled, FfmpegMissing, NoSpace, ScratchFailed};
-        for code in ClipErrorCode::ALL {
-            let of_the_machine =
-                matches!(code, FfmpegKilled | FfmpegMissing | NoSpace | ScratchFailed);
-            assert_eq!(code.is_retryable(), of_the_machine, "{code}");
-        }
+        let of_the_machine = [
+            "NO_SPACE",
+            "SCRATCH_FAILED",
+            "FFMPEG_MISSING",
+            "FFMPEG_KILLED",
+            "TRANSCRIBER_FAILED",
+            "YOUTUBE_BLOCKED",
+            "YTDLP_MISSING",
+            "YTDLP_FAILED",
+            "YTDLP_TIME_LIMIT",
+        ];
+        let retryable: Vec<_> = ClipErrorCode::ALL
+            .iter()
+            .filter(|code| code.is_retryable())
+            .map(|code| code.as_str())
+            .collect();
+        assert_eq!(retryable, of_the_machine);
     }
 }

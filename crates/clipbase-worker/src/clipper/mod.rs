@@ -2,6 +2,40 @@
 //!
 //! A [`Clipper`] works on local files and knows nothing of jobs, leases, databases or storage. It writes
 //! only inside the request's scratch directory, and stops at once when its future is dropped.
+//!
+//! A worker runs any clipper: `examples/own_processor.rs` puts one of its own around the one that ships.
+//!
+//! ```
+//! use clipbase_worker::clipper::{
+//!     Clip, ClipError, ClipErrorCode, ClipRequest, Clipper, CutMethod, Progress, Stage,
+//! };
+//!
+//! /// Takes the source as it is.
+//! #[derive(Debug)]
+//! struct Whole;
+//!
+//! #[async_trait::async_trait]
+//! impl Clipper for Whole {
+//!     async fn clip(
+//!         &self,
+//!         request: &ClipRequest,
+//!         progress: &dyn Progress,
+//!     ) -> Result<Clip, ClipError> {
+//!         progress.report(Stage::Cutting, 0);
+//!         let video = request.scratch.join("clip.mp4");
+//!         tokio::fs::copy(&request.source, &video).await.map_err(|_| {
+//!             ClipError::new(ClipErrorCode::ScratchFailed, "the copy could not be written")
+//!         })?;
+//!         progress.report(Stage::Cutting, 100);
+//!         Ok(Clip {
+//!             video,
+//!             subtitles: None,
+//!             duration_ms: request.end_ms - request.start_ms,
+//!             method: CutMethod::Copied,
+//!         })
+//!     }
+//! }
+//! ```
 
 mod error;
 
@@ -18,6 +52,11 @@ pub trait Clipper: Send + Sync + fmt::Debug {
     /// Cuts the clip. Dropping the future stops the work and leaves no process behind.
     async fn clip(&self, request: &ClipRequest, progress: &dyn Progress)
     -> Result<Clip, ClipError>;
+
+    /// Waits until nothing runs any more that dropped futures have left behind. A worker that stops a clip
+    /// waits for this before it tells the outcome and removes the scratch directory. A clipper that starts
+    /// no processes needs none of its own.
+    async fn settled(&self) {}
 }
 
 /// Hears how far a clip has come. Called often, so it must return at once.
@@ -104,6 +143,8 @@ pub enum Stage {
     Probing,
     /// Extracting and cutting the text track. Before the picture, because burning needs the text.
     Subtitles,
+    /// Writing down what is said, where the source has no text track.
+    Transcribing,
     /// Copying the picture.
     Cutting,
     /// Encoding the picture.
@@ -118,6 +159,7 @@ impl Stage {
         match self {
             Self::Probing => "probing",
             Self::Subtitles => "subtitles",
+            Self::Transcribing => "transcribing",
             Self::Cutting => "cutting",
             Self::Encoding => "encoding",
             Self::Verifying => "verifying",

@@ -1,9 +1,9 @@
 //! Cuts the picture and the sound: by copying, or by decoding and encoding.
 
+use super::args::Args;
 use super::frames::Start;
 use super::job::{Job, SUBTITLES, VIDEO};
 use super::limits::PREROLL_US;
-use super::process::Args;
 use super::progress::out_time_us;
 use super::time;
 use crate::clipper::{ClipError, Stage};

@@ -3,8 +3,8 @@
 use std::path::Path;
 
 use super::limits::REASON_CHARS_MAX;
-use super::process::Exit;
 use crate::clipper::{ClipError, ClipErrorCode};
+use crate::process::Exit;
 
 /// Demuxers whose files name other files: reading one would read whatever it names.
 const SCRIPTS: &[&str] = &[
@@ -37,7 +37,7 @@ const NOT_MOVING: &[&str] = &[
 pub(super) fn failure(exit: &Exit, private: &[&Path]) -> ClipError {
     let text = &exit.stderr;
     if text.contains("No space left on device") || text.contains("Disk quota exceeded") {
-        return no_space();
+        return crate::space::no_space();
     }
     if let Some(signal) = exit.signal {
         return ClipError::new(
@@ -105,13 +105,6 @@ pub(super) fn names_other_files() -> ClipError {
     )
 }
 
-pub(super) fn no_space() -> ClipError {
-    ClipError::new(
-        ClipErrorCode::NoSpace,
-        "the scratch directory's disk is too full for this clip; free some space or use another disk",
-    )
-}
-
 /// Reads the demuxer from `[hls @ 0x55e3] Format not on whitelist '…'`.
 fn refused_demuxer(stderr: &str) -> Option<&str> {
     let line = stderr
@@ -162,6 +155,7 @@ mod tests {
         Exit {
             tool: "ffmpeg",
             success: false,
+            code: Some(1),
             signal: None,
             stderr: stderr.to_owned(),
         }

@@ -1,11 +1,10 @@
-//! Finds the installed programs.
+//! Finds the installed programs, and says what is wrong where one cannot be run.
 
-use std::ffi::{OsStr, OsString};
-use std::os::unix::fs::PermissionsExt as _;
-use std::path::{Path, PathBuf};
+use std::ffi::OsStr;
+use std::path::Path;
 
-use super::process::Tool;
 use crate::clipper::{ClipError, ClipErrorCode};
+use crate::process::{self, Tool, Trouble};
 
 /// Finds one program: the path given, or else the first in `near` and the search path.
 pub(super) fn tool(
@@ -14,19 +13,7 @@ pub(super) fn tool(
     near: Option<&Path>,
     search_path: Option<&OsStr>,
 ) -> Result<Tool, ClipError> {
-    let path = match given {
-        Some(path) => executable(path.to_owned()),
-        None => near
-            .map(Path::to_owned)
-            .into_iter()
-            .chain(search_path.iter().flat_map(std::env::split_paths))
-            .find_map(|directory| executable(directory.join(name))),
-    };
-    Ok(Tool {
-        name,
-        path: path.ok_or_else(|| missing(name))?,
-        search_path: search_path.map(OsString::from),
-    })
+    process::find(name, given, near, search_path).ok_or_else(|| missing(name))
 }
 
 /// The error that names the line which installs both programs.
@@ -40,17 +27,32 @@ pub(super) fn missing(name: &str) -> ClipError {
     )
 }
 
-/// Returns the path, absolute because children run in another directory, if a file there can be run.
-fn executable(path: PathBuf) -> Option<PathBuf> {
-    let facts = std::fs::metadata(&path).ok()?;
-    if !facts.is_file() || facts.permissions().mode() & 0o111 == 0 {
-        return None;
+/// What is wrong when a program has no end of its own.
+pub(super) fn trouble(trouble: Trouble) -> ClipError {
+    match trouble {
+        Trouble::Missing(name) => missing(name),
+        Trouble::NotStarted(name, kind) => ClipError::new(
+            ClipErrorCode::ScratchFailed,
+            format!("{name} could not be started: {kind}"),
+        ),
+        Trouble::TooLong(name, time) => ClipError::new(
+            ClipErrorCode::TimeLimit,
+            format!(
+                "{name} did not finish within {} seconds; cut a shorter range or raise the time limit",
+                time.as_secs()
+            ),
+        ),
+        Trouble::Unknown(name) => ClipError::new(
+            ClipErrorCode::FfmpegKilled,
+            format!("{name} could not be waited for; try again"),
+        ),
     }
-    std::path::absolute(path).ok()
 }
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
     use super::*;
 
     #[test]
@@ -59,16 +61,6 @@ mod tests {
         assert_eq!(error.code(), ClipErrorCode::FfmpegMissing);
         assert!(error.message().contains("apt-get install -y ffmpeg"));
         assert!(error.message().contains("brew install ffmpeg"));
-    }
-
-    #[test]
-    fn a_file_that_cannot_be_run_is_not_a_program() {
-        let directory = tempfile::tempdir().unwrap();
-        std::fs::write(directory.path().join("ffmpeg"), "text").unwrap();
-        let search = directory.path().as_os_str();
-        assert!(tool("ffmpeg", None, None, Some(search)).is_err());
-        assert!(tool("ffmpeg", Some(&directory.path().join("ffmpeg")), None, None).is_err());
-        assert!(tool("ffmpeg", Some(directory.path()), None, None).is_err());
     }
 
     #[test]

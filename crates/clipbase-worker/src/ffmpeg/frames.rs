@@ -2,12 +2,13 @@
 
 use std::path::Path;
 
+use super::args::file_url;
 use super::limits::{DURATION_TOLERANCE_MS, PREROLL_US, PROBE_TIME_MAX};
 use super::probe::input_locks;
-use super::process::{Run, Tool, file_url};
 use super::source::{FrameRate, Source};
-use super::{diagnose, time};
+use super::{diagnose, find, time};
 use crate::clipper::ClipError;
+use crate::process::{Run, Tool};
 
 /// How far before the start to seek in an indexed file: enough that rounding cannot lead past it.
 const INDEXED_LOOKBACK_US: i64 = 500_000;
@@ -46,6 +47,7 @@ pub(super) async fn start(
         tool: ffprobe,
         args: &args,
         directory: None,
+        variables: &[],
         time_max: PROBE_TIME_MAX,
     };
     let exit = run
@@ -54,7 +56,8 @@ pub(super) async fn start(
                 nearest.offer(pts_us - origin_us, keyframe);
             }
         })
-        .await?;
+        .await
+        .map_err(find::trouble)?;
     if !exit.success {
         return Err(diagnose::failure(&exit, &[path]));
     }

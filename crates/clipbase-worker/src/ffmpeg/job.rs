@@ -3,12 +3,13 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::diagnose;
-use super::process::{Args, Exit, Run, Tool, file_url};
+use super::args::{Args, file_url};
 use super::progress::Reporter;
 use super::source::Source;
+use super::{diagnose, find};
 use super::{probe, time};
 use crate::clipper::{ClipError, ClipErrorCode, ClipRequest};
+use crate::process::{Exit, Run, Tool};
 
 /// The clip's file in the scratch directory. Fixed names need no escaping anywhere.
 pub(super) const VIDEO: &str = "clip.mp4";
@@ -59,9 +60,10 @@ impl Job<'_> {
             tool: self.ffmpeg,
             args: &args,
             directory: Some(&self.scratch),
+            variables: &[],
             time_max: self.time_max,
         };
-        let exit = run.lines(on_line).await?;
+        let exit = run.lines(on_line).await.map_err(find::trouble)?;
         if exit.success {
             return Ok(());
         }
@@ -81,7 +83,7 @@ impl Job<'_> {
 /// Tells an error of the scratch directory.
 pub(super) fn scratch_error(error: &std::io::Error) -> ClipError {
     if error.kind() == std::io::ErrorKind::StorageFull {
-        return diagnose::no_space();
+        return crate::space::no_space();
     }
     ClipError::new(
         ClipErrorCode::ScratchFailed,

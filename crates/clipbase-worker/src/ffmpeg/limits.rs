@@ -12,12 +12,6 @@ pub const SCAN_TIME_MAX: Duration = Duration::from_secs(600);
 /// How long a clip may take unless the settings say otherwise.
 pub const CLIP_TIME_MAX: Duration = Duration::from_secs(6 * 3600);
 
-/// How much of a child's standard error is kept: its end, where the reason stands.
-pub const STDERR_BYTES_MAX: usize = 16 * 1024;
-
-/// How long a line of a child's output may be; the rest of a longer line is dropped.
-pub const LINE_BYTES_MAX: usize = 16 * 1024;
-
 /// How much of ffprobe's answer is read. One stream takes about 600 bytes.
 pub const ANSWER_BYTES_MAX: usize = 1024 * 1024;
 

@@ -18,6 +18,7 @@
 //! # }
 //! ```
 
+mod args;
 mod cut;
 mod diagnose;
 mod find;
@@ -26,18 +27,19 @@ mod job;
 mod language;
 pub mod limits;
 mod probe;
-mod process;
 mod progress;
+mod references;
 mod sniff;
 mod source;
-mod space;
 mod srt;
 mod subtitles;
 mod time;
+mod transcript;
 mod verify;
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -45,8 +47,10 @@ use async_trait::async_trait;
 use crate::clipper::{
     Clip, ClipError, ClipErrorCode, ClipRequest, Clipper, CutMethod, Progress, Stage,
 };
+use crate::process::Tool;
+use crate::space;
+use crate::transcriber::Transcriber;
 use job::Job;
-use process::Tool;
 use progress::Reporter;
 pub use source::{FrameRate, Source, TextTrack};
 
@@ -59,8 +63,13 @@ pub struct FfmpegSettings {
     pub ffprobe: Option<PathBuf>,
     /// The caller's `PATH`. Children get it and no other variable.
     pub search_path: Option<OsString>,
-    /// How long one clip may take.
+    /// How long one clip may take; longer ones fail with `TIME_LIMIT`.
     pub clip_time_max: Duration,
+    /// How long a source may play; longer ones fail with `SOURCE_TOO_LONG`.
+    pub source_duration_max: Option<Duration>,
+    /// What writes down the sound where subtitles are wanted and the source has no text track; without it
+    /// such clips fail with `NO_TEXT_TRACK`.
+    pub transcriber: Option<Arc<dyn Transcriber>>,
 }
 
 impl Default for FfmpegSettings {
@@ -70,6 +79,8 @@ impl Default for FfmpegSettings {
             ffprobe: None,
             search_path: None,
             clip_time_max: limits::CLIP_TIME_MAX,
+            source_duration_max: None,
+            transcriber: None,
         }
     }
 }
@@ -80,6 +91,8 @@ pub struct Ffmpeg {
     cutter: Tool,
     prober: Tool,
     clip_time_max: Duration,
+    source_duration_max: Option<Duration>,
+    transcriber: Option<Arc<dyn Transcriber>>,
 }
 
 impl Ffmpeg {
@@ -100,6 +113,8 @@ impl Ffmpeg {
             cutter: ffmpeg,
             prober: ffprobe,
             clip_time_max: settings.clip_time_max,
+            source_duration_max: settings.source_duration_max,
+            transcriber: settings.transcriber.clone(),
         })
     }
 
@@ -112,13 +127,36 @@ impl Ffmpeg {
         probe::source(&self.prober, &path).await
     }
 
+    /// Checks a request against a probed source: as [`Source::check`], with this clipper's limits and its
+    /// transcriber.
+    ///
+    /// # Errors
+    /// As [`Source::check`], and `SOURCE_TOO_LONG`.
+    pub fn check(&self, source: &Source, request: &ClipRequest) -> Result<(), ClipError> {
+        if let Some(most) = self.source_duration_max
+            && u128::from(source.duration_ms.unsigned_abs()) > most.as_millis()
+        {
+            return Err(ClipError::new(
+                ClipErrorCode::SourceTooLong,
+                format!(
+                    "the source plays longer than {} s, the most that is taken; use a shorter one",
+                    most.as_secs_f64()
+                ),
+            ));
+        }
+        if self.transcriber.is_some() && source.needs_transcript(request) {
+            return source.check_range(request);
+        }
+        source.check(request)
+    }
+
     async fn cut(&self, request: &ClipRequest, progress: &dyn Progress) -> Result<Clip, ClipError> {
         let reporter = Reporter::new(progress);
         reporter.report(Stage::Probing, 0, 1);
         let scratch = job::scratch(&request.scratch)?;
         let path = sniff::source(&request.source).await?;
         let source = probe::source(&self.prober, &path).await?;
-        source.check(request)?;
+        self.check(&source, request)?;
         space::check(&scratch, source.clip_bytes(source.clip_ms(request)))?;
         let start = frames::start(&self.prober, &path, &source, request.start_ms).await?;
         reporter.report(Stage::Probing, 1, 1);
@@ -132,7 +170,7 @@ impl Ffmpeg {
             reporter,
             time_max: self.clip_time_max,
         };
-        job.run(start).await
+        job.run(start, self.transcriber.as_deref()).await
     }
 }
 
@@ -155,15 +193,32 @@ impl Clipper for Ffmpeg {
             )),
         }
     }
+
+    async fn settled(&self) {
+        self.cutter.dying.settled().await;
+        self.prober.dying.settled().await;
+        if let Some(transcriber) = &self.transcriber {
+            transcriber.settled().await;
+        }
+    }
 }
 
 impl Job<'_> {
-    async fn run(self, start: frames::Start) -> Result<Clip, ClipError> {
+    async fn run(
+        self,
+        start: frames::Start,
+        transcriber: Option<&dyn Transcriber>,
+    ) -> Result<Clip, ClipError> {
         let mut cues = 0;
         if self.request.needs_text() {
-            let lang = self.request.subtitle_lang.as_deref();
-            let track = self.source.text_track(lang)?.clone();
-            cues = subtitles::extract(&self, &track).await?;
+            let transcriber = transcriber.filter(|_| self.source.needs_transcript(self.request));
+            cues = if let Some(transcriber) = transcriber {
+                transcript::write(&self, transcriber).await?
+            } else {
+                let lang = self.request.subtitle_lang.as_deref();
+                let track = self.source.text_track(lang)?.clone();
+                subtitles::extract(&self, &track).await?
+            };
         }
         let (duration_ms, method) = self.picture(start, cues).await?;
         verify::done(&self);

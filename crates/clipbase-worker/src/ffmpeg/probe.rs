@@ -5,11 +5,12 @@ use std::path::Path;
 
 use serde::Deserialize;
 
-use super::limits::{PROBE_TIME_MAX, SCAN_TIME_MAX};
-use super::process::{Args, Run, Tool, file_url};
+use super::args::{Args, file_url};
+use super::limits::{ANSWER_BYTES_MAX, PROBE_TIME_MAX, SCAN_TIME_MAX};
 use super::source::{FrameRate, Layout, Source, TextTrack};
-use super::{diagnose, time};
+use super::{diagnose, find, time};
 use crate::clipper::ClipError;
+use crate::process::{Run, Tool};
 
 /// Containers that are read. All hold their media in themselves; sound-only ones are here so that a
 /// song is called a song rather than an unknown container.
@@ -97,9 +98,10 @@ pub(super) async fn media(ffprobe: &Tool, path: &Path) -> Result<Media, ClipErro
         tool: ffprobe,
         args: &args,
         directory: None,
+        variables: &[],
         time_max: PROBE_TIME_MAX,
     };
-    let (exit, answer) = run.answer().await?;
+    let (exit, answer) = run.answer(ANSWER_BYTES_MAX).await.map_err(find::trouble)?;
     if !exit.success {
         return Err(diagnose::unreadable(&exit));
     }
@@ -123,6 +125,7 @@ async fn scan_duration(
         tool: ffprobe,
         args: &args,
         directory: None,
+        variables: &[],
         time_max: SCAN_TIME_MAX,
     };
     let mut end = start_us;
@@ -133,7 +136,8 @@ async fn scan_duration(
             let length = fields.next().and_then(time::parse_us).unwrap_or(0);
             end = end.max(pts.map_or(start_us, |pts| pts.saturating_add(length)));
         })
-        .await?;
+        .await
+        .map_err(find::trouble)?;
     if !exit.success {
         return Err(diagnose::unreadable(&exit));
     }

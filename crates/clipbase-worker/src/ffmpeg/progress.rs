@@ -45,7 +45,7 @@ impl<'a> Reporter<'a> {
 fn share(stage: Stage) -> (u8, u8) {
     match stage {
         Stage::Probing => (0, 3),
-        Stage::Subtitles => (3, 10),
+        Stage::Subtitles | Stage::Transcribing => (3, 10),
         Stage::Cutting => (10, 40),
         Stage::Encoding => (10, 95),
         Stage::Verifying => (95, 100),

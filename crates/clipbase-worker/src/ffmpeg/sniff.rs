@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use tokio::io::AsyncReadExt as _;
 
-use super::diagnose;
+use super::{diagnose, references};
 use crate::clipper::{ClipError, ClipErrorCode};
 
 /// How much is looked at: every format below declares itself in its first line or first element.
@@ -54,7 +54,14 @@ pub(super) async fn source(path: &Path) -> Result<PathBuf, ClipError> {
     if is_script(&head) {
         return Err(diagnose::names_other_files());
     }
-    std::path::absolute(path).map_err(|_| missing())
+    let path = std::path::absolute(path).map_err(|_| missing())?;
+    let movie = path.clone();
+    // Seeks from box to box: on a thread that may block.
+    let refers = tokio::task::spawn_blocking(move || references::names_other_files(&movie)).await;
+    if refers.unwrap_or(false) {
+        return Err(diagnose::names_other_files());
+    }
+    Ok(path)
 }
 
 fn missing() -> ClipError {

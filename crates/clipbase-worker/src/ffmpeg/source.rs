@@ -86,6 +86,15 @@ impl Source {
     /// # Errors
     /// `RANGE_INVALID`, `RANGE_BEYOND_END`, `NO_TEXT_TRACK`, `SUBTITLES_NOT_TEXT`.
     pub fn check(&self, request: &ClipRequest) -> Result<(), ClipError> {
+        self.check_range(request)?;
+        if request.needs_text() {
+            self.text_track(request.subtitle_lang.as_deref())?;
+        }
+        Ok(())
+    }
+
+    /// Checks that the range lies in the source.
+    pub(super) fn check_range(&self, request: &ClipRequest) -> Result<(), ClipError> {
         if request.start_ms < 0 || request.end_ms <= request.start_ms {
             return Err(ClipError::new(
                 ClipErrorCode::RangeInvalid,
@@ -103,10 +112,12 @@ impl Source {
                 ),
             ));
         }
-        if request.needs_text() {
-            self.text_track(request.subtitle_lang.as_deref())?;
-        }
         Ok(())
+    }
+
+    /// Tells whether the subtitles must be written down: there is no text to take, but there is sound.
+    pub(super) fn needs_transcript(&self, request: &ClipRequest) -> bool {
+        request.needs_text() && self.text_tracks.is_empty() && self.layout.audio_index.is_some()
     }
 
     /// Chooses the text track: of the language given, or else the default one, or else the first.

@@ -1,10 +1,12 @@
 //! Checks that the clip is what was asked for: nobody else will before it is delivered.
 
+use super::args::Args;
+use super::find;
 use super::job::{Job, VIDEO};
-use super::limits::{DURATION_TOLERANCE_MS, PROBE_TIME_MAX};
+use super::limits::{ANSWER_BYTES_MAX, DURATION_TOLERANCE_MS, PROBE_TIME_MAX};
 use super::probe::{self, Media};
-use super::process::{Args, Run};
 use crate::clipper::{ClipError, ClipErrorCode, Stage};
+use crate::process::Run;
 
 /// Checks the clip and returns its length in milliseconds.
 pub(super) async fn clip(job: &Job<'_>) -> Result<i64, ClipError> {
@@ -62,9 +64,10 @@ async fn first_frame(job: &Job<'_>) -> Result<(), ClipError> {
         tool: job.ffmpeg,
         args: &args,
         directory: Some(&job.scratch),
+        variables: &[],
         time_max: PROBE_TIME_MAX,
     };
-    let (exit, answer) = run.answer().await?;
+    let (exit, answer) = run.answer(ANSWER_BYTES_MAX).await.map_err(find::trouble)?;
     let decoded = answer
         .lines()
         .any(|line| !line.is_empty() && !line.starts_with('#'));

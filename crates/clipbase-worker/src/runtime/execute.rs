@@ -1,24 +1,29 @@
-//! One job under its lease: fetch, clip, store, finish.
+//! One job under its lease: wait for a slot, fetch, clip, store, finish.
 //!
 //! The clip is stored under a key that only this lease has, before the row names it. Whatever goes wrong on
-//! the way, the row changes only through the lease, and the scratch directory goes.
+//! the way, the row changes only through the lease, no process is left running when the outcome is told, and
+//! the scratch directory goes.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
-use clipbase::leases::{Failure, Finish, Lease, Surrendered};
-use clipbase::storage::StorageKey;
+use clipbase::leases::{Failure, Lease};
 use clipbase::{Code, Error, JobId, Result};
-use serde_json::json;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument as _;
 
 use super::Worker;
+use super::fetch::Admitted;
 use super::heart::{Pulse, Stop};
-use crate::clipper::{Clip, ClipError, ClipRequest, Progress, Stage};
+use super::tally;
+use super::word::{LastWord, Report, Trouble};
+use crate::clipper::{Clip, ClipError, ClipErrorCode, ClipRequest, Progress, Stage};
 
-/// How often the last word on a job is tried while the database is away.
-const LAST_WORD_TRIES_MAX: u32 = 10;
+/// How long processes that were killed are waited for. One that hangs in the kernel must not hold a worker.
+const SETTLE_TIME_MAX: Duration = Duration::from_secs(5);
 
 /// Where a job is, for somebody who watches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,10 +70,16 @@ pub enum Outcome {
     Lost,
 }
 
-/// Why the work ended without a result.
-enum Trouble {
-    Clip(ClipError),
-    Other(Error),
+impl Outcome {
+    /// Returns the word for logs and metrics.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Done => "done",
+            Self::Failed => "failed",
+            Self::Requeued => "requeued",
+            Self::Lost => "lost",
+        }
+    }
 }
 
 struct Reporter<'a> {
@@ -84,6 +95,15 @@ impl Reporter<'_> {
     }
 }
 
+/// A source that is fetched is the first part of the job, of which the clipper counts the rest.
+struct Fetching<'a>(&'a Reporter<'a>);
+
+impl Progress for Fetching<'_> {
+    fn report(&self, _stage: Stage, percent: u8) {
+        self.0.stage(JobStage::Fetching, percent.min(100) / 20);
+    }
+}
+
 impl Progress for Reporter<'_> {
     /// The clipper's percent become the middle of the job's: 5 to 95.
     fn report(&self, stage: Stage, percent: u8) {
@@ -95,59 +115,177 @@ impl Progress for Reporter<'_> {
     }
 }
 
+/// What the jobs of one run share.
+#[derive(Clone, Copy)]
+pub(super) struct Desk<'a> {
+    pub(super) observer: &'a dyn Observer,
+    /// Canceled when the worker is to stop.
+    pub(super) stop: &'a CancellationToken,
+    /// How many jobs may be at work; without it, this one may.
+    pub(super) slots: Option<&'a Arc<Semaphore>>,
+    /// Who confirms finished jobs together.
+    pub(super) reports: Option<&'a mpsc::UnboundedSender<Report>>,
+}
+
+/// How a job left this worker.
+pub(super) struct Ended {
+    pub(super) outcome: Outcome,
+    pub(super) failure: Option<Failure>,
+    /// Whether it was confirmed together with others, and its place given away by that.
+    pub(super) was_reported: bool,
+}
+
 impl Worker {
-    pub(super) async fn execute(
-        &self,
-        lease: Lease,
-        observer: &dyn Observer,
-        shutdown: &CancellationToken,
-    ) -> (Outcome, Option<Failure>) {
-        let job = lease.job_id();
-        tracing::info!(%job, lease = lease.number(), attempt = lease.work().attempt, "claimed");
+    /// Runs a job to its end in this worker.
+    pub(super) async fn execute(&self, lease: Lease, desk: Desk<'_>) -> Ended {
+        let span = tracing::info_span!(
+            "job",
+            job = %lease.job_id(),
+            lease = lease.number(),
+            attempt = lease.work().attempt
+        );
+        self.attempt(lease, desk).instrument(span).await
+    }
+
+    async fn attempt(&self, lease: Lease, desk: Desk<'_>) -> Ended {
+        let _held = tally::Counted::held();
+        tracing::info!("claimed");
         let pulse = self.shared.heart.attach(&lease);
-        let scratch = self.scratch(&lease);
+        let scratch = self.scratch_of(&lease);
         let reporter = Reporter {
-            job,
+            job: lease.job_id(),
             pulse: &pulse,
-            observer,
+            observer: desk.observer,
         };
-        let grace = self.shared.options.shutdown_grace;
-        let word = tokio::select! {
-            worked = self.produce(&lease, &scratch, &reporter) => Some(match worked {
-                Ok((clip, with_srt)) => LastWord::Finish(clip, with_srt),
-                Err(trouble) => LastWord::of(&trouble),
-            }),
-            stop = pulse.stopped() => match stop {
-                Stop::Lost => None,
-                // With a cancel asked for, any way of giving the job up ends it as canceled.
-                Stop::Canceled => Some(LastWord::Release),
+        let word = match self.slot(&pulse, desk).await {
+            Ok(slot) => {
+                let word = self.work_on(&lease, &scratch, &reporter, desk).await;
+                // The next job may start while this one's end is written.
+                drop(slot);
+                word
+            }
+            Err(word) => word,
+        };
+        let ended = match word {
+            Some(word) => self.tell(&lease, word, desk).await,
+            None => Ended {
+                outcome: Outcome::Lost,
+                failure: None,
+                was_reported: false,
             },
-            () = ended(shutdown, grace) => Some(LastWord::Release),
-        };
-        let (outcome, failure) = match word {
-            Some(word) => (self.last_word(&lease, &word).await, word.into_failure()),
-            None => (Outcome::Lost, None),
         };
         drop(pulse);
         remove_folder(&scratch).await;
-        tracing::info!(%job, ?outcome, "ended");
-        observer.ended(job, outcome, failure.as_ref());
-        (outcome, failure)
+        let outcome = ended.outcome;
+        if outcome == Outcome::Lost {
+            tally::lease_lost();
+        }
+        tally::ended(outcome);
+        tracing::info!(outcome = outcome.as_str(), "ended");
+        desk.observer
+            .ended(lease.job_id(), outcome, ended.failure.as_ref());
+        ended
     }
 
-    /// Fetches, clips and stores. Dropping it stops the clipper.
+    /// Waits for a place among the jobs at work. One that was claimed ahead may be stopped before it has
+    /// one: the error is what is to be said about it, if anything.
+    async fn slot(
+        &self,
+        pulse: &Pulse,
+        desk: Desk<'_>,
+    ) -> Result<Option<OwnedSemaphorePermit>, Option<LastWord>> {
+        let Some(slots) = desk.slots else {
+            return Ok(None);
+        };
+        tokio::select! {
+            biased;
+            stop = pulse.stopped() => Err(word_of(stop)),
+            () = desk.stop.cancelled() => Err(Some(LastWord::Release)),
+            slot = slots.clone().acquire_owned() => Ok(slot.ok()),
+        }
+    }
+
+    /// Works on the job until it has a result or must stop; then nothing of it runs any more. `None` when
+    /// the lease is lost, and there is nothing to say.
+    async fn work_on(
+        &self,
+        lease: &Lease,
+        scratch: &Path,
+        reporter: &Reporter<'_>,
+        desk: Desk<'_>,
+    ) -> Option<LastWord> {
+        let _running = tally::Counted::running();
+        let grace = self.shared.options.shutdown_grace;
+        let word = tokio::select! {
+            worked = self.produce(lease, scratch, reporter) => Some(match worked {
+                Ok(clip) => LastWord::of_clip(&clip),
+                Err(trouble) => LastWord::of_trouble(&trouble),
+            }),
+            stop = reporter.pulse.stopped() => word_of(stop),
+            () = ended(desk.stop, grace) => Some(LastWord::Release),
+        };
+        let settled = async {
+            self.shared.clipper.settled().await;
+            if let Some(fetcher) = &self.shared.options.youtube {
+                fetcher.settled().await;
+            }
+        };
+        if tokio::time::timeout(SETTLE_TIME_MAX, settled)
+            .await
+            .is_err()
+        {
+            tracing::warn!("a process that was killed is not gone yet");
+        }
+        word
+    }
+
+    async fn tell(&self, lease: &Lease, word: LastWord, desk: Desk<'_>) -> Ended {
+        if let Some(reports) = desk.reports
+            && let Some(outcome) = Self::told_together(lease, &word, reports).await
+        {
+            return Ended {
+                outcome,
+                failure: None,
+                was_reported: true,
+            };
+        }
+        Ended {
+            outcome: self.last_word(lease, &word).await,
+            failure: word.into_failure(),
+            was_reported: false,
+        }
+    }
+
+    /// Admits, fetches, clips and stores. Dropping it stops the clipper.
     async fn produce(
         &self,
         lease: &Lease,
         scratch: &Path,
         reporter: &Reporter<'_>,
-    ) -> Result<(Clip, bool), Trouble> {
-        let work = lease.work();
+    ) -> Result<Clip, Trouble> {
         reporter.stage(JobStage::Fetching, 0);
+        let admitted = self.admit(lease).await?;
+        let work = self.make(lease, &admitted, scratch, reporter);
+        match self.shared.options.run_time_max {
+            Some(most) => tokio::time::timeout(most, work)
+                .await
+                .unwrap_or_else(|_| Err(took_too_long(most).into())),
+            None => work.await,
+        }
+    }
+
+    async fn make(
+        &self,
+        lease: &Lease,
+        admitted: &Admitted<'_>,
+        scratch: &Path,
+        reporter: &Reporter<'_>,
+    ) -> Result<Clip, Trouble> {
+        let work = lease.work();
         let clips = scratch.join("clip");
-        make_folder(&clips).await.map_err(Trouble::Other)?;
+        make_folder(&clips).await?;
         let request = ClipRequest {
-            source: self.fetch(lease, scratch).await.map_err(Trouble::Other)?,
+            source: self.fetch(admitted, scratch, &Fetching(reporter)).await?,
             start_ms: work.start_ms,
             end_ms: work.end_ms,
             subtitles: work.with_subtitles,
@@ -155,136 +293,42 @@ impl Worker {
             subtitle_lang: work.subtitle_lang.clone(),
             scratch: clips,
         };
-        let clip = self
-            .shared
-            .clipper
-            .clip(&request, reporter)
-            .await
-            .map_err(Trouble::Clip)?;
+        let clip = self.shared.clipper.clip(&request, reporter).await?;
         reporter.stage(JobStage::Storing, 96);
         let storage = self.shared.clipbase.storage();
-        let store = async {
-            storage.upload(&clip.video, &lease.video_key()).await?;
-            if let Some(subtitles) = &clip.subtitles {
-                storage.upload(subtitles, &lease.srt_key()).await?;
-            }
-            Ok(clip.subtitles.is_some())
-        };
-        let with_srt = store.await.map_err(Trouble::Other)?;
+        storage.upload(&clip.video, &lease.video_key()).await?;
+        if let Some(subtitles) = &clip.subtitles {
+            storage.upload(subtitles, &lease.srt_key()).await?;
+        }
         reporter.stage(JobStage::Storing, 99);
-        Ok((clip, with_srt))
+        Ok(clip)
     }
 
-    /// Brings the source to this machine, unless it is there already.
-    async fn fetch(&self, lease: &Lease, scratch: &Path) -> Result<PathBuf> {
-        let Some(text) = &lease.work().source_key else {
-            return Err(Error::invalid(
-                "source_type",
-                "is not one that this worker can fetch",
-            ));
-        };
-        let key: StorageKey = text.parse()?;
-        let storage = self.shared.clipbase.storage();
-        if let Some(path) = storage.local_file(&key) {
-            return Ok(path);
-        }
-        let path = scratch.join("source");
-        storage.download(&key, &path).await?;
-        Ok(path)
-    }
-
-    /// Writes how the job ended, through the lease. While the database is away it is tried again: the
-    /// work is done, and losing it costs more than waiting.
-    async fn last_word(&self, lease: &Lease, word: &LastWord) -> Outcome {
-        let mut pause = Duration::from_millis(200);
-        for attempt in 1..=LAST_WORD_TRIES_MAX {
-            let error = match self.say(lease, word).await {
-                Ok(outcome) => return outcome,
-                Err(error) => error,
-            };
-            if matches!(error.code(), Code::LeaseLost | Code::NotFound) {
-                return Outcome::Lost;
-            }
-            let (job, code) = (lease.job_id(), error.code().as_str());
-            tracing::warn!(%job, code, attempt, "the end of a job could not be written: {error}");
-            if !error.code().is_retryable() {
-                break;
-            }
-            tokio::time::sleep(pause).await;
-            pause = (pause * 2).min(Duration::from_secs(5));
-        }
-        // The lease runs out, and the job is reaped.
-        Outcome::Lost
-    }
-
-    async fn say(&self, lease: &Lease, word: &LastWord) -> Result<Outcome> {
-        let leases = self.shared.clipbase.leases();
-        let surrendered = match word {
-            LastWord::Finish(clip, with_srt) => {
-                let facts =
-                    json!({"duration_ms": clip.duration_ms, "method": clip.method.as_str()});
-                let finish = Finish {
-                    lease,
-                    with_srt: *with_srt,
-                    event_data: Some(&facts),
-                };
-                leases.finish(finish).await?;
-                return Ok(Outcome::Done);
-            }
-            LastWord::Release => leases.release(lease).await?,
-            LastWord::Fail {
-                failure,
-                may_pass: true,
-            } => leases.fail_retryable(lease, failure).await?,
-            LastWord::Fail {
-                failure,
-                may_pass: false,
-            } => {
-                leases.fail(lease, failure).await?;
-                Surrendered::Failed
-            }
-        };
-        Ok(match surrendered {
-            Surrendered::Queued => Outcome::Requeued,
-            Surrendered::Failed => Outcome::Failed,
-        })
+    /// A folder for one lease, in this worker's own: what a dead worker leaves goes with its folder.
+    fn scratch_of(&self, lease: &Lease) -> PathBuf {
+        let name = format!("{}-{}", lease.job_id(), lease.number());
+        self.shared.scratch.folder().join(name)
     }
 }
 
-/// How a job ends in this worker.
-enum LastWord {
-    Finish(Clip, bool),
-    Release,
-    Fail { failure: Failure, may_pass: bool },
+/// What is said about a job that must stop.
+fn word_of(stop: Stop) -> Option<LastWord> {
+    match stop {
+        Stop::Lost => None,
+        // With a cancel asked for, any way of giving the job up ends it as canceled.
+        Stop::Canceled => Some(LastWord::Release),
+    }
 }
 
-impl LastWord {
-    /// What is wrong with the input is final; what is wrong with the world may pass.
-    fn of(trouble: &Trouble) -> Self {
-        let (code, message, may_pass) = match trouble {
-            Trouble::Clip(error) => (
-                error.code().as_str(),
-                error.to_string(),
-                error.is_retryable(),
-            ),
-            Trouble::Other(error) => {
-                let is_input = matches!(error.code(), Code::InvalidInput | Code::StorageNotFound);
-                (error.code().as_str(), error.to_string(), !is_input)
-            }
-        };
-        match Failure::new(code, &message) {
-            Ok(failure) => Self::Fail { failure, may_pass },
-            // A clipper of somebody else's with a code that is none: hand the job back.
-            Err(_) => Self::Release,
-        }
-    }
-
-    fn into_failure(self) -> Option<Failure> {
-        match self {
-            Self::Fail { failure, .. } => Some(failure),
-            Self::Finish(..) | Self::Release => None,
-        }
-    }
+fn took_too_long(most: Duration) -> ClipError {
+    ClipError::new(
+        ClipErrorCode::TimeLimit,
+        format!(
+            "the job took longer than {} s, the longest that this worker is at work on one; ask for a \
+             shorter clip or use a smaller source",
+            most.as_secs_f64()
+        ),
+    )
 }
 
 /// Removes a scratch directory; one that cannot go is reported, and no reason to fail a job.
@@ -296,7 +340,7 @@ pub(super) async fn remove_folder(path: &Path) {
     }
 }
 
-async fn make_folder(path: &Path) -> Result<()> {
+pub(super) async fn make_folder(path: &Path) -> Result<()> {
     tokio::fs::create_dir_all(path).await.map_err(|error| {
         let code = match error.kind() {
             std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => {
@@ -313,7 +357,7 @@ async fn make_folder(path: &Path) -> Result<()> {
 }
 
 /// Waits until a shutdown was asked for and its grace is over.
-async fn ended(shutdown: &CancellationToken, grace: Duration) {
-    shutdown.cancelled().await;
+async fn ended(stop: &CancellationToken, grace: Duration) {
+    stop.cancelled().await;
     tokio::time::sleep(grace).await;
 }

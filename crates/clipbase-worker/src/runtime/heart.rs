@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use clipbase::leases::{BEATS_MAX, Beat, Lease, Verdict};
 use clipbase::{Clipbase, JobId};
+use tokio::sync::Notify;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -43,14 +44,18 @@ type Beating = Mutex<HashMap<JobId, Arc<Entry>>>;
 #[derive(Debug)]
 pub(super) struct Heart {
     beating: Arc<Beating>,
+    /// Asks for a beat out of turn.
+    nudge: Arc<Notify>,
     task: tokio::task::JoinHandle<()>,
 }
 
 impl Heart {
     pub(super) fn start(clipbase: Clipbase, options: &WorkerOptions) -> Self {
         let beating: Arc<Beating> = Arc::default();
+        let nudge: Arc<Notify> = Arc::default();
         let rhythm = Rhythm {
             beating: beating.clone(),
+            nudge: nudge.clone(),
             clipbase,
             ttl: options.lease_ttl,
             beat_every: options.heartbeat_interval,
@@ -58,8 +63,14 @@ impl Heart {
         };
         Self {
             beating,
+            nudge,
             task: tokio::spawn(rhythm.go_on()),
         }
+    }
+
+    /// Beats at once, because a job may have been canceled.
+    pub(super) fn nudge(&self) {
+        self.nudge.notify_one();
     }
 
     /// Beats for a lease from now on.
@@ -118,6 +129,7 @@ impl Drop for Pulse {
 
 struct Rhythm {
     beating: Arc<Beating>,
+    nudge: Arc<Notify>,
     clipbase: Clipbase,
     ttl: Duration,
     beat_every: Duration,
@@ -129,14 +141,17 @@ impl Rhythm {
         let mut told: HashMap<JobId, u8> = HashMap::new();
         let mut last_beat = Instant::now();
         loop {
-            tokio::time::sleep(self.look_every).await;
+            let is_nudged = tokio::select! {
+                () = tokio::time::sleep(self.look_every) => false,
+                () = self.nudge.notified() => true,
+            };
             let entries: Vec<Arc<Entry>> = lock(&self.beating).values().cloned().collect();
             let due = last_beat.elapsed() + self.look_every > self.beat_every;
             let moved = entries.iter().any(|entry| {
                 let percent = entry.progress.load(Ordering::Relaxed);
                 told.get(&entry.lease.job_id()).copied().unwrap_or(0) != percent
             });
-            if entries.is_empty() || !(due || moved) {
+            if entries.is_empty() || !(due || moved || is_nudged) {
                 continue;
             }
             last_beat = Instant::now();

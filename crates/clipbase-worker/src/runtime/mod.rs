@@ -1,30 +1,41 @@
 //! The worker: claims jobs, runs them and finishes them, and never writes without its lease.
 //!
-//! A worker is one process-wide identity. Its heart beats for all of its jobs in one statement, on a task
+//! A worker is one process-wide identity. Finished jobs are confirmed and new ones claimed in one statement. Its heart beats for all of its jobs in one statement, on a task
 //! of its own, and stops the work whose lease is lost or whose cancel was asked for. Shutting down releases
 //! what is unfinished, at no cost of an attempt.
 
 mod execute;
+mod fetch;
 mod heart;
 mod options;
 mod presence;
+mod scratch;
+mod shift;
+mod tally;
+mod ticks;
+mod word;
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use clipbase::leases::{ClaimOptions, Failure, Lease, REAP_MAX};
+use clipbase::leases::{ClaimOptions, Failure, REAP_MAX};
 use clipbase::{Clipbase, Error, Job, JobId, JobStatus, Result, WorkerId};
-use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::clipper::Clipper;
+use execute::Desk;
 use heart::Heart;
 use presence::Presence;
+use scratch::Scratch;
+use shift::Shift;
 
 pub use execute::{JobStage, Observer, Outcome, Silent};
-pub use options::{CONCURRENCY_MAX, WorkerOptions};
+pub use options::{
+    CLEANUP_INTERVAL, CONCURRENCY_MAX, PREFETCH_MAX, RECONCILE_INTERVAL, RUN_TIME_MAX,
+    WorkerOptions,
+};
+pub use shift::FINISH_GATHER;
 
 /// What a run did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -75,6 +86,7 @@ struct Shared {
     clipper: Arc<dyn Clipper>,
     options: WorkerOptions,
     heart: Heart,
+    scratch: Scratch,
     rotation: AtomicU32,
     /// Held for as long as the process lives: others on this machine see that it does.
     _presence: Option<Presence>,
@@ -83,8 +95,7 @@ struct Shared {
 impl Drop for Shared {
     /// Every lease has removed its own folder by now; an empty one is left, if any.
     fn drop(&mut self) {
-        let folder = self.options.scratch_dir.join(self.id.to_string());
-        if let Err(error) = std::fs::remove_dir(folder)
+        if let Err(error) = std::fs::remove_dir(self.scratch.folder())
             && error.kind() != std::io::ErrorKind::NotFound
         {
             tracing::debug!(kind = ?error.kind(), "the worker's scratch directory stays behind");
@@ -110,6 +121,10 @@ impl Worker {
             .map(|folder| Presence::announce(folder, id))
             .transpose()?;
         let heart = Heart::start(clipbase.clone(), &options);
+        let scratch = Scratch::new(
+            &options.scratch_dir.join(id.to_string()),
+            options.scratch_bytes_max,
+        );
         let rotation = AtomicU32::new(0);
         Ok(Self {
             shared: Arc::new(Shared {
@@ -118,6 +133,7 @@ impl Worker {
                 clipper,
                 options,
                 heart,
+                scratch,
                 rotation,
                 _presence: presence,
             }),
@@ -164,7 +180,9 @@ impl Worker {
     /// `INSTALLATION_MISMATCH` and other errors that trying again cannot mend. A database that is away for a
     /// while is waited for.
     pub async fn run(&self, shutdown: &CancellationToken) -> Result<Summary> {
-        self.work(shutdown, false, Arc::new(Silent)).await
+        Shift::new(self, shutdown, Arc::new(Silent))
+            .work(false)
+            .await
     }
 
     /// Works until nothing is queued and nothing is being processed, or `shutdown` is canceled. Jobs of
@@ -177,61 +195,7 @@ impl Worker {
         shutdown: &CancellationToken,
         observer: Arc<dyn Observer>,
     ) -> Result<Summary> {
-        self.work(shutdown, true, observer).await
-    }
-
-    async fn work(
-        &self,
-        shutdown: &CancellationToken,
-        until_idle: bool,
-        observer: Arc<dyn Observer>,
-    ) -> Result<Summary> {
-        let options = &self.shared.options;
-        let mut running: JoinSet<Outcome> = JoinSet::new();
-        let mut summary = Summary::default();
-        let mut pause = options.poll_min;
-        let mut next_reap = tokio::time::Instant::now();
-        while !shutdown.is_cancelled() {
-            if tokio::time::Instant::now() >= next_reap {
-                self.tolerate(self.reap().await)?;
-                next_reap = tokio::time::Instant::now() + jittered(options.reap_interval);
-            }
-            let free = options.concurrency.saturating_sub(running.len());
-            let leases = if free > 0 {
-                self.tolerate(self.claim(free).await)?.unwrap_or_default()
-            } else {
-                Vec::new()
-            };
-            pause = if leases.is_empty() {
-                (pause * 2).min(options.poll_max)
-            } else {
-                options.poll_min
-            };
-            for lease in leases {
-                let (worker, observer) = (self.clone(), observer.clone());
-                let stop = shutdown.clone();
-                running
-                    .spawn(async move { worker.execute(lease, observer.as_ref(), &stop).await.0 });
-            }
-            if until_idle
-                && running.is_empty()
-                && self.tolerate(self.is_idle().await)? == Some(true)
-            {
-                break;
-            }
-            tokio::select! {
-                Some(outcome) = running.join_next() => {
-                    summary.count(outcome.unwrap_or(Outcome::Lost));
-                    pause = options.poll_min;
-                }
-                () = tokio::time::sleep(jittered(pause)) => {}
-                () = shutdown.cancelled() => {}
-            }
-        }
-        while let Some(outcome) = running.join_next().await {
-            summary.count(outcome.unwrap_or(Outcome::Lost));
-        }
-        Ok(summary)
+        Shift::new(self, shutdown, observer).work(true).await
     }
 
     /// Runs one job: here, or by watching another worker do it. Returns after an attempt of its own that
@@ -256,7 +220,14 @@ impl Worker {
                     let ttl = options.lease_ttl;
                     let leases = self.shared.clipbase.leases();
                     if let Some(lease) = leases.claim_job(self.shared.id, id, ttl).await? {
-                        match self.execute(lease, observer, shutdown).await {
+                        let desk = Desk {
+                            observer,
+                            stop: shutdown,
+                            slots: None,
+                            reports: None,
+                        };
+                        let ended = self.execute(lease, desk).await;
+                        match (ended.outcome, ended.failure) {
                             (Outcome::Requeued, Some(failure)) => {
                                 return Ok(Ran::Requeued(failure));
                             }
@@ -285,14 +256,14 @@ impl Worker {
         Ok(Ran::Stopped)
     }
 
-    async fn claim(&self, limit: usize) -> Result<Vec<Lease>> {
+    fn claim_options(&self, limit: usize) -> ClaimOptions {
         let shared = &self.shared;
         let limit = u32::try_from(limit).unwrap_or(u32::MAX);
         let mut claim = ClaimOptions::new(shared.id, limit);
         claim.shards.clone_from(&shared.options.shards);
         claim.lease_ttl = shared.options.lease_ttl;
         claim.rotation = shared.rotation.fetch_add(1, Ordering::Relaxed);
-        shared.clipbase.leases().claim(&claim).await
+        claim
     }
 
     async fn is_idle(&self) -> Result<bool> {
@@ -319,16 +290,6 @@ impl Worker {
             }
             Err(error) => Err(error),
         }
-    }
-
-    /// A folder for one lease, in this worker's own: what a dead worker leaves goes with its folder.
-    fn scratch(&self, lease: &Lease) -> PathBuf {
-        let name = format!("{}-{}", lease.job_id(), lease.number());
-        self.shared
-            .options
-            .scratch_dir
-            .join(self.shared.id.to_string())
-            .join(name)
     }
 }
 

@@ -55,6 +55,74 @@ async fn a_playlist_behind_padding_is_refused_too() {
     );
 }
 
+/// A movie may keep its media in other files, and name them. ffmpeg could be made to follow such names.
+#[tokio::test]
+async fn a_movie_that_names_other_files_is_refused() {
+    let scene = Scene::new();
+    for name in ["a.mov", "b.mp4"] {
+        let source = scene.of_sample(name, &["-t", "0.5", "-c", "copy", "-sn"]);
+        assert_eq!(
+            code_of(&scene, &source).await,
+            ClipErrorCode::RangeBeyondEnd
+        );
+        let mut bytes = std::fs::read(&source).unwrap();
+        let at = bytes.windows(4).rposition(|word| word == b"url ").unwrap();
+        assert_eq!(bytes[at + 4..at + 8], [0, 0, 0, 1]);
+        // No longer: the media lie in this file.
+        bytes[at + 7] = 0;
+        std::fs::write(&source, bytes).unwrap();
+        let code = code_of(&scene, &source).await;
+        assert_eq!(code, ClipErrorCode::UnsupportedContainer, "{name}");
+    }
+}
+
+/// ffmpeg reads a name with `%d` as all pictures of such names, and a drawing may name any file.
+#[tokio::test]
+async fn drawings_and_rows_of_pictures_are_refused() {
+    let scene = Scene::new();
+    for number in 1..4 {
+        scene.of_sample(&format!("row{number}.jpg"), &["-frames:v", "1"]);
+    }
+    let code = code_of(&scene, &scene.path("row%d.jpg")).await;
+    assert_eq!(code, ClipErrorCode::SourceMissing);
+    let svg = "<?xml version=\"1.0\"?><svg xmlns=\"http://www.w3.org/2000/svg\" width=\"9\" height=\"9\">\
+               <image href=\"file:///etc/passwd\"/></svg>";
+    let sources = [
+        scene.path("row1.jpg"),
+        scene.write("a.svg", svg),
+        scene.write("b.mp4", svg),
+        scene.of_sample("row.mjpeg", &["-t", "1", "-f", "image2pipe"]),
+        scene.of_sample("a.gif", &["-t", "1", "-an", "-sn"]),
+        scene.of_sample("a.apng", &["-t", "1", "-an", "-sn"]),
+    ];
+    for source in sources {
+        let code = code_of(&scene, &source).await;
+        let name = source.display();
+        assert_eq!(code, ClipErrorCode::NotAVideo, "{name}");
+    }
+}
+
+/// A name is never an option, an address or a pattern.
+#[tokio::test]
+async fn names_are_only_names() {
+    let scene = Scene::new();
+    let bytes = std::fs::read(sample()).unwrap();
+    for name in [
+        "-i",
+        "http:x",
+        "concat:a|b",
+        "pipe:0",
+        "a%03d.mp4",
+        "a b'\"$(x);.mp4",
+        "é\n.mp4",
+    ] {
+        let source = scene.path(name);
+        std::fs::write(&source, &bytes).unwrap();
+        let request = scene.request(&source, 4_000, 5_000);
+        crate::support::clip(&request).await.unwrap();
+    }
+}
+
 #[tokio::test]
 async fn what_is_not_a_video_is_refused() {
     let scene = Scene::new();

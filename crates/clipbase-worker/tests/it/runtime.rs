@@ -1,96 +1,18 @@
 //! The worker with a clipper that obeys the test: no ffmpeg, a database and a storage of its own.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use clipbase::storage::{Operation, Storage as _, StorageKey, byte_stream};
-use clipbase::{Backoff, Clipbase, Code, Job, JobId, JobStatus, Settings, WorkerId};
-use clipbase_testkit::{Bench, builders, run, run_in, wait_until};
+use clipbase::storage::Operation;
+use clipbase::{Code, JobStatus, WorkerId};
+use clipbase_testkit::{builders, run, run_in, wait_until};
+use clipbase_worker::Worker;
 use clipbase_worker::clipper::ClipErrorCode;
-use clipbase_worker::runtime::{Ran, Silent, Summary};
-use clipbase_worker::{Worker, WorkerOptions};
-use tempfile::TempDir;
-use tokio::task::JoinHandle;
+use clipbase_worker::runtime::{Ran, Silent};
 use tokio_util::sync::CancellationToken;
 
+use crate::at_work::{at_work, ends, folder, get, hasty, impatient, is_empty, job, kinds};
 use crate::obedient::{Obedient, Order};
-
-/// A worker at work, with folders of its own.
-struct AtWork {
-    shutdown: CancellationToken,
-    task: JoinHandle<clipbase::Result<Summary>>,
-}
-
-impl AtWork {
-    /// Stops it, and returns what it did.
-    async fn stop(self) -> Summary {
-        self.shutdown.cancel();
-        self.task.await.unwrap().unwrap()
-    }
-}
-
-fn at_work(clipbase: &Clipbase, clipper: &Obedient, options: WorkerOptions) -> AtWork {
-    let worker = Worker::start(clipbase.clone(), Arc::new(clipper.clone()), options).unwrap();
-    let shutdown = CancellationToken::new();
-    let stop = shutdown.clone();
-    let task = tokio::spawn(async move { worker.run(&stop).await });
-    AtWork { shutdown, task }
-}
-
-/// Everything happens soon, so that tests need not wait.
-fn hasty(folder: &TempDir) -> WorkerOptions {
-    let mut options = WorkerOptions::new(folder.path().join("scratch"));
-    options.presence_dir = Some(folder.path().join("workers"));
-    options.lease_ttl = Duration::from_secs(1);
-    options.heartbeat_interval = Duration::from_millis(100);
-    options.progress_interval = Duration::from_millis(20);
-    options.poll_min = Duration::from_millis(5);
-    options.poll_max = Duration::from_millis(20);
-    options.reap_interval = Duration::from_millis(50);
-    options
-}
-
-fn folder() -> TempDir {
-    tempfile::tempdir().unwrap()
-}
-
-/// A job whose source is in the storage.
-async fn job(bench: &Bench) -> JobId {
-    let new = builders::new_job();
-    let key = StorageKey::source(new.id, "mp4").unwrap();
-    let stored = bench.storage.upload_stream(byte_stream("video"), 5, &key);
-    stored.await.unwrap();
-    bench.clipbase.jobs().create(&new).await.unwrap().id
-}
-
-async fn get(bench: &Bench, id: JobId) -> Job {
-    bench.clipbase.jobs().get(id).await.unwrap().unwrap()
-}
-
-async fn ends(bench: &Bench, id: JobId) -> Job {
-    wait_until("the job has ended", async || {
-        get(bench, id).await.status.is_terminal()
-    })
-    .await;
-    get(bench, id).await
-}
-
-async fn kinds(bench: &Bench, id: JobId) -> Vec<String> {
-    let events = bench.clipbase.events().list(id, 0, 100).await.unwrap();
-    events.into_iter().map(|event| event.kind).collect()
-}
-
-/// Retries come at once.
-fn impatient() -> Settings {
-    Settings {
-        backoff: Backoff {
-            base: Duration::from_millis(1),
-            cap: Duration::from_millis(1),
-        },
-        ..Settings::default()
-    }
-}
 
 #[tokio::test]
 async fn a_worker_runs_no_more_jobs_at_a_time_than_it_may() {
@@ -377,8 +299,4 @@ async fn an_attempt_of_its_own_that_failed_is_told_to_who_runs_one_job() {
         assert_eq!((job.status, job.attempts), (JobStatus::Queued, 1));
     })
     .await;
-}
-
-fn is_empty(folder: PathBuf) -> bool {
-    std::fs::read_dir(folder).unwrap().next().is_none()
 }

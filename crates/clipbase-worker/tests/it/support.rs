@@ -60,6 +60,23 @@ impl Scene {
         path
     }
 
+    /// Writes a program.
+    pub(crate) fn executable(path: &Path, text: &str) -> PathBuf {
+        use std::os::unix::fs::PermissionsExt as _;
+        // Written by a child: a file that this process has open for writing cannot be run, nor can one
+        // that another thread's child holds.
+        let mut child = Command::new("tee")
+            .arg(path)
+            .stdin(std::process::Stdio::piped())
+            .stdout(std::process::Stdio::null())
+            .spawn()
+            .unwrap();
+        std::io::Write::write_all(&mut child.stdin.take().unwrap(), text.as_bytes()).unwrap();
+        assert!(child.wait().unwrap().success());
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o755)).unwrap();
+        path.to_owned()
+    }
+
     /// Runs ffmpeg with the sample as first input.
     pub(crate) fn of_sample(&self, name: &str, args: &[&str]) -> PathBuf {
         let sample = sample();

@@ -3,11 +3,12 @@
 //! Any number of processes ask; the database gives the turn to one of them by pushing the next one into the
 //! future. One that dies at it is followed by another an hour later.
 
+use std::ops::ControlFlow;
 use std::time::Duration;
 
 use tokio_postgres::types::Type;
 
-use super::Cleanup;
+use super::{Cleanup, ReconcileOptions, ReconcileReport};
 use crate::db::Statement;
 use crate::db::statement::always;
 use crate::error::Result;
@@ -35,27 +36,24 @@ UPDATE public.clipbase_installation SET reconcile_due_at = now() + make_interval
 };
 
 impl Cleanup<'_> {
-    /// Tells whether a reconciliation is due and this caller's to do; [`Cleanup::confirm_reconciliation`] ends
-    /// the turn.
+    /// Reconciles if it is due, and this caller's turn; `None` if not. The next one is due after `pause`, whoever
+    /// does it.
     ///
     /// # Errors
-    /// The database's.
-    pub async fn take_reconciliation(&self) -> Result<bool> {
-        let rows = self
-            .database()
-            .rows(&TAKE_TURN, &[&TURN.as_secs_f64()])
-            .await?;
-        Ok(!rows.is_empty())
-    }
-
-    /// Notes that a reconciliation has come to its end; the next one is due after `pause`.
-    ///
-    /// # Errors
-    /// The database's.
-    pub async fn confirm_reconciliation(&self, pause: Duration) -> Result<()> {
-        self.database()
-            .rows(&CONFIRM_TURN, &[&pause.as_secs_f64()])
-            .await?;
-        Ok(())
+    /// As [`Cleanup::reconcile`].
+    pub async fn reconcile_in_turn(
+        &self,
+        options: &ReconcileOptions,
+        pause: Duration,
+    ) -> Result<Option<ReconcileReport>> {
+        let turn = TURN.as_secs_f64();
+        if self.database().rows(&TAKE_TURN, &[&turn]).await?.is_empty() {
+            return Ok(None);
+        }
+        let goes_on = |_: &ReconcileReport| ControlFlow::Continue(());
+        let report = self.reconcile(options, None, goes_on).await?;
+        let pause = pause.as_secs_f64();
+        self.database().rows(&CONFIRM_TURN, &[&pause]).await?;
+        Ok(Some(report))
     }
 }

@@ -76,6 +76,7 @@ pub struct DatabaseConfig {
     pub(crate) root_certificate: Option<PathBuf>,
     pub(crate) pool_size: usize,
     pub(crate) call_deadline: Duration,
+    pub(crate) wakeups: bool,
 }
 
 impl DatabaseConfig {
@@ -132,6 +133,7 @@ impl DatabaseConfig {
             root_certificate,
             pool_size: POOL_SIZE,
             call_deadline: CALL_DEADLINE,
+            wakeups: true,
         })
     }
 
@@ -170,6 +172,13 @@ impl DatabaseConfig {
     #[must_use]
     pub fn with_call_deadline(mut self, deadline: Duration) -> Self {
         self.call_deadline = deadline;
+        self
+    }
+
+    /// Sets whether this process tells idle workers of new work ([`crate::wakeups`]); it does by default.
+    #[must_use]
+    pub fn with_wakeups(mut self, wakeups: bool) -> Self {
+        self.wakeups = wakeups;
         self
     }
 

@@ -142,6 +142,7 @@ fn constraint_message(constraint: Option<&str>) -> &'static str {
         Some("jobs_done_has_video") => "a finished job needs its result_video_key",
         Some("jobs_progress_percent") => "progress must be 0 to 100",
         Some("jobs_priority_known") => "priority must be high, normal or low",
+        Some("api_keys_rate_limit_bounded") => "rate_limit_per_min must be 1 to 60000",
         Some("job_events_job_id_jobs_id_fk") => "the job does not exist",
         Some("job_events_data_bounded") => "the event's data is too large",
         _ => "the database refuses the row",
@@ -160,6 +161,7 @@ fn db_cause(db: &DbError) -> Cause {
 /// A name of our own tables' constraints. Others are their owners' words.
 fn known_constraint(name: &str) -> Option<String> {
     let ours = [
+        "api_keys_",
         "jobs_",
         "job_events_",
         "job_idempotency_",

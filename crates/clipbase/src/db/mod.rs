@@ -1,5 +1,5 @@
 //! The one way to the database: a bounded pool and `Database::rows`, which runs a typed statement in one
-//! round trip. It must never run SQL that is not a declared [`Statement`], save for migrations.
+//! round trip. It must never run SQL that is not a declared [`Statement`], save for migrations and `LISTEN`.
 //!
 //! A call whose future is dropped in flight, or whose deadline passes, never gives its connection back: the
 //! pool's next user would read an answer that was meant for somebody else.
@@ -15,8 +15,10 @@ use std::time::{Duration, Instant};
 
 use deadpool_postgres::{Manager, ManagerConfig, Object, Pool, RecyclingMethod, Runtime};
 use futures_util::{StreamExt, TryStreamExt, pin_mut};
+use tokio_postgres::tls::MakeTlsConnect;
 use tokio_postgres::types::{ToSql, Type};
-use tokio_postgres::{GenericClient, Row};
+use tokio_postgres::{GenericClient, Row, Socket};
+use tokio_postgres_rustls::MakeRustlsConnect;
 
 pub use config::{
     CALL_DEADLINE, DatabaseConfig, DatabaseMode, POOL_SIZE, POOL_SIZE_MAX, POOL_WAIT,
@@ -41,10 +43,9 @@ pub struct Database {
 }
 
 struct Shared {
-    mode: DatabaseMode,
+    config: DatabaseConfig,
     /// Whether statements run unnamed: from the start, or since a pooler lost one.
     unnamed: AtomicBool,
-    call_deadline: Duration,
 }
 
 impl Database {
@@ -69,16 +70,23 @@ impl Database {
             .map_err(|_| Error::failed(Code::ConfigInvalid, "the pool cannot be set up"))?;
         let unnamed = AtomicBool::new(config.mode == DatabaseMode::Transaction);
         let shared = Arc::new(Shared {
-            mode: config.mode,
+            config: config.clone(),
             unnamed,
-            call_deadline: config.call_deadline,
         });
         Ok(Self { pool, shared })
     }
 
     /// Returns the mode that was configured.
     pub fn mode(&self) -> DatabaseMode {
-        self.shared.mode
+        self.shared.config.mode
+    }
+
+    pub(crate) fn config(&self) -> &DatabaseConfig {
+        &self.shared.config
+    }
+
+    pub(crate) fn sends_wakeups(&self) -> bool {
+        self.shared.config.wakeups
     }
 
     /// Returns how busy the pool is.
@@ -110,7 +118,7 @@ impl Database {
         params: &[Param<'_>],
     ) -> Result<Vec<Row>> {
         let started = Instant::now();
-        let deadline = self.shared.call_deadline;
+        let deadline = self.shared.config.call_deadline;
         let outcome = tokio::time::timeout(deadline, self.run(statement, params))
             .await
             .unwrap_or_else(|_| {
@@ -163,7 +171,7 @@ impl Database {
 impl std::fmt::Debug for Database {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Database")
-            .field("mode", &self.shared.mode)
+            .field("mode", &self.shared.config.mode)
             .finish_non_exhaustive()
     }
 }
@@ -238,15 +246,25 @@ pub(crate) async fn rows_in(
 
 /// Makes a connection of its own, outside any pool: for migrations.
 pub(crate) async fn connect(config: &DatabaseConfig) -> Result<tokio_postgres::Client> {
-    let tls = tls::connector(config)?;
-    let (client, connection) = config
-        .driver
-        .connect(tls)
-        .await
-        .map_err(|error| failure::of_connect(&error))?;
+    let (client, connection) = connect_raw(config).await?;
     // Ends when the client is dropped; what breaks it is reported by the call that it breaks.
     tokio::spawn(connection);
     Ok(client)
+}
+
+/// Makes a connection of its own whose messages the caller reads: for wake-ups.
+pub(crate) async fn connect_raw(
+    config: &DatabaseConfig,
+) -> Result<(
+    tokio_postgres::Client,
+    tokio_postgres::Connection<Socket, <MakeRustlsConnect as MakeTlsConnect<Socket>>::Stream>,
+)> {
+    let tls = tls::connector(config)?;
+    config
+        .driver
+        .connect(tls)
+        .await
+        .map_err(|error| failure::of_connect(&error))
 }
 
 /// Maps an error of a migration's statement.
@@ -275,8 +293,12 @@ async fn typed(
 
 /// Full jitter over 20 ms, 40 ms, 80 ms, 160 ms.
 fn backoff(tries: u32) -> Duration {
-    let cap = Duration::from_millis(20) * 2_u32.pow(tries);
-    cap.mul_f64(f64::from(uuid::Uuid::new_v4().as_fields().0) / f64::from(u32::MAX))
+    jittered(Duration::from_millis(20) * 2_u32.pow(tries))
+}
+
+/// Full jitter: anywhere between at once and the bound.
+pub(crate) fn jittered(bound: Duration) -> Duration {
+    bound.mul_f64(f64::from(uuid::Uuid::new_v4().as_fields().0) / f64::from(u32::MAX))
 }
 
 fn record(statement: &Statement, started: Instant, outcome: &Result<Vec<Row>>) {

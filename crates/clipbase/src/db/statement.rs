@@ -12,6 +12,8 @@
 
 use tokio_postgres::types::Type;
 
+use crate::migrate::Sets;
+
 /// A piece of SQL with the types of its parameters and columns.
 #[derive(Debug)]
 pub struct Statement {
@@ -56,6 +58,16 @@ pub(crate) const fn maybe(name: &'static str, kind: Type) -> Column {
 
 /// Every statement of the library, by module.
 pub fn all() -> impl Iterator<Item = &'static Statement> {
+    of(Sets::ALL)
+}
+
+/// Every statement that a database with these sets of migrations can run.
+pub(crate) fn of(sets: Sets) -> impl Iterator<Item = &'static Statement> {
+    let api_keys: &[&Statement] = if sets.api_keys {
+        crate::api_keys::STATEMENTS
+    } else {
+        &[]
+    };
     [
         crate::jobs::STATEMENTS,
         crate::events::STATEMENTS,
@@ -63,7 +75,9 @@ pub fn all() -> impl Iterator<Item = &'static Statement> {
         crate::cleanup::STATEMENTS,
         crate::installation::STATEMENTS,
         crate::inspect::STATEMENTS,
+        api_keys,
         crate::migrate::STATEMENTS,
+        crate::wakeups::STATEMENTS,
     ]
     .into_iter()
     .flatten()

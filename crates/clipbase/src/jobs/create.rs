@@ -184,10 +184,12 @@ impl Jobs<'_> {
         let values = Values::of(job, None);
         let rows = self.database().rows(&CREATE, &values.params()).await?;
         let row = rows.first().ok_or_else(lapsed)?;
+        self.wake_workers_for(job);
         read_job(Reader::new(row).skip(2))
     }
 
-    /// As [`Jobs::create`], in a transaction of the caller's, which commits or takes back both.
+    /// As [`Jobs::create`], in a transaction of the caller's, which commits or takes back both. Idle workers
+    /// find the job at their next look, or at once after [`crate::Clipbase::wake_workers`].
     ///
     /// # Errors
     /// As [`Jobs::create`].
@@ -223,6 +225,7 @@ impl Jobs<'_> {
             }
             let job = read_job(reader)?;
             return Ok(if is_new {
+                self.inner.wake_workers();
                 Created::New(job)
             } else {
                 Created::Existing(job)
@@ -248,7 +251,15 @@ impl Jobs<'_> {
         if rows.len() != jobs.len() {
             return Err(lapsed());
         }
+        self.inner.wake_workers();
         Ok(jobs.iter().map(|job| job.id).collect())
+    }
+
+    fn wake_workers_for(&self, job: &NewJob) {
+        // One with a time of its own is hardly due already.
+        if job.run_at.is_none() {
+            self.inner.wake_workers();
+        }
     }
 }
 

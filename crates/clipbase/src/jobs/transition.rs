@@ -203,7 +203,10 @@ impl Jobs<'_> {
         };
         let from = match self.ask(id, &ask).await? {
             Moved::Yes(job) if job.status == JobStatus::Failed => return Ok(Canceled::Ended(job)),
-            Moved::Yes(job) => return Ok(Canceled::Requested(job)),
+            Moved::Yes(job) => {
+                self.inner.waker.schedule_cancel(self.database());
+                return Ok(Canceled::Requested(job));
+            }
             Moved::No(job) => job.status,
         };
         let job = self.get(id).await?.ok_or(Error::NotFound { what: "job" })?;
@@ -282,7 +285,11 @@ impl Jobs<'_> {
         let status = reader.parse()?;
         let is_without_source = reader.take()?;
         if reader.take::<bool>()? {
-            Ok(Moved::Yes(Box::new(read_job(reader)?)))
+            let job = read_job(reader)?;
+            if job.status == JobStatus::Queued {
+                self.inner.wake_workers();
+            }
+            Ok(Moved::Yes(Box::new(job)))
         } else {
             Ok(Moved::No(Unmoved {
                 status,

@@ -128,6 +128,9 @@ impl Jobs<'_> {
         let from: JobStatus = reader.parse()?;
         let seq: i32 = reader.take()?;
         if reader.take::<bool>()? {
+            if from == JobStatus::Queued && patch.run_at.is_some() {
+                self.inner.wake_workers();
+            }
             return read_job(reader);
         }
         if seq >= EVENTS_PER_JOB_MAX {

@@ -164,9 +164,14 @@ impl Leases<'_> {
             )
             .await?;
         let mut reader = Reader::new(rows.first().ok_or(Error::NotFound { what: "job" })?);
-        reader
+        let next = reader
             .take::<Option<&str>>()?
-            .map_or(Err(Error::LeaseLost), read_next)
+            .map_or(Err(Error::LeaseLost), read_next)?;
+        // After a failure it waits for its backoff first.
+        if next == Surrendered::Queued && failure.is_none() {
+            self.inner.wake_workers();
+        }
+        Ok(next)
     }
 
     /// Takes back jobs whose leases have run out. Needs no leader: any worker may call it, at any time.
@@ -218,6 +223,9 @@ impl Leases<'_> {
                 ],
             )
             .await?;
+        if !rows.is_empty() && base.is_zero() {
+            self.inner.wake_workers();
+        }
         rows.iter()
             .map(|row| {
                 let mut reader = Reader::new(row);

@@ -10,6 +10,7 @@ use crate::error::{Code, Error, Result};
 
 /// A row of `public.clipbase_migrations`.
 pub(super) struct Applied {
+    pub(super) set: String,
     pub(super) version: String,
     pub(super) name: String,
     checksum: String,
@@ -53,9 +54,10 @@ pub(super) fn check_applied(applied: &[Applied], known: &[Migration]) -> Result<
 pub(super) static APPLIED: Statement = Statement {
     name: "migrate.applied",
     sql: "-- migrate.applied
-SELECT version, name, checksum, is_breaking FROM public.clipbase_migrations ORDER BY version",
+SELECT set_name, version, name, checksum, is_breaking FROM public.clipbase_migrations ORDER BY version",
     params: &[],
     columns: &[
+        always("set_name", Type::VARCHAR),
         always("version", Type::VARCHAR),
         always("name", Type::VARCHAR),
         always("checksum", Type::VARCHAR),
@@ -76,10 +78,11 @@ pub(super) fn read_rows(rows: &[Row]) -> Result<Vec<Applied>> {
     rows.iter()
         .map(|row| {
             Ok(Applied {
-                version: row.try_get(0)?,
-                name: row.try_get(1)?,
-                checksum: row.try_get(2)?,
-                is_breaking: row.try_get(3)?,
+                set: row.try_get(0)?,
+                version: row.try_get(1)?,
+                name: row.try_get(2)?,
+                checksum: row.try_get(3)?,
+                is_breaking: row.try_get(4)?,
             })
         })
         .collect::<Result<_, tokio_postgres::Error>>()

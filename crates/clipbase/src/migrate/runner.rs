@@ -6,8 +6,8 @@ use tokio_postgres::Client;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::types::Type;
 
-use super::Migration;
 use super::books::{BOOKS, check_applied, is_pushed, read_applied, read_pushed, record};
+use super::{Migration, Sets, has};
 use crate::db::{DatabaseConfig, connect, statement_error};
 use crate::error::{Code, Error, Result};
 
@@ -18,11 +18,15 @@ const LOCK_WAIT: Duration = Duration::from_secs(120);
 /// How often it asks.
 const LOCK_INTERVAL: Duration = Duration::from_millis(100);
 
-/// Applies what is missing of `known`.
-pub(super) async fn run(config: &DatabaseConfig, known: &[Migration]) -> Result<Vec<Migration>> {
+/// Applies what is missing of `known`: the core, the given sets, and those that the database has.
+pub(super) async fn run(
+    config: &DatabaseConfig,
+    known: &[Migration],
+    sets: Sets,
+) -> Result<Vec<Migration>> {
     let mut client = connect(config).await?;
     lock(&client).await?;
-    let outcome = apply_all(&mut client, known).await;
+    let outcome = apply_all(&mut client, known, sets).await;
     // Where this does not arrive, the lock goes with the session, which ends here.
     let unlock = format!("SELECT pg_advisory_unlock({LOCK})");
     let unlocked = client.batch_execute(&unlock).await;
@@ -56,10 +60,10 @@ async fn lock(client: &Client) -> Result<()> {
     }
 }
 
-async fn apply_all(client: &mut Client, known: &[Migration]) -> Result<Vec<Migration>> {
+async fn apply_all(client: &mut Client, known: &[Migration], sets: Sets) -> Result<Vec<Migration>> {
     let mut applied = Vec::new();
     loop {
-        let (batch, next) = apply_batch(client, known).await?;
+        let (batch, next) = apply_batch(client, known, sets).await?;
         applied.extend(batch);
         let Some(migration) = next else {
             return Ok(applied);
@@ -74,6 +78,7 @@ async fn apply_all(client: &mut Client, known: &[Migration]) -> Result<Vec<Migra
 async fn apply_batch(
     client: &mut Client,
     known: &[Migration],
+    sets: Sets,
 ) -> Result<(Vec<Migration>, Option<Migration>)> {
     let transaction = client
         .transaction()
@@ -88,10 +93,14 @@ async fn apply_batch(
     let applied = read_applied(transaction.client()).await?;
     check_applied(&applied, known)?;
     let pushed = read_pushed(transaction.client()).await?;
+    let sets = known
+        .iter()
+        .filter(|migration| is_pushed(&pushed, migration))
+        .fold(sets.and_applied(&applied), Sets::and);
     let mut done = Vec::new();
     let mut next = None;
-    for migration in known {
-        if applied.iter().any(|row| row.version == migration.version) {
+    for migration in known.iter().filter(|migration| sets.has(migration.set)) {
+        if has(&applied, migration) {
             continue;
         }
         if !is_pushed(&pushed, migration) {

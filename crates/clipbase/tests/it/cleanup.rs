@@ -9,6 +9,7 @@ mod scale;
 mod sources;
 mod sql_source;
 mod tick;
+mod turn;
 mod uploads;
 mod walks;
 mod worlds;

@@ -13,11 +13,13 @@
 )]
 
 mod adoption;
+mod api_keys;
 mod bulk;
 mod claims;
 mod cleanup;
 mod connections;
 mod contract;
+mod crash_points;
 mod drizzle;
 mod edges;
 mod errors_page;
@@ -38,4 +40,5 @@ mod spawn;
 mod state_machine;
 mod storage;
 mod support;
+mod wakeups;
 mod zombies;

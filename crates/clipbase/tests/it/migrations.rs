@@ -13,7 +13,7 @@ pub(crate) fn config(database: &TestDatabase) -> DatabaseConfig {
     DatabaseConfig::from_url(&database.url()).unwrap()
 }
 
-async fn count(client: &Client, sql: &str) -> i64 {
+pub(crate) async fn count(client: &Client, sql: &str) -> i64 {
     client.query_one(sql, &[]).await.unwrap().get(0)
 }
 
@@ -69,8 +69,9 @@ async fn what_is_applied_stands_in_supabases_books_too() {
     let client = database.raw().await;
     let sql = "select version, name, statements from supabase_migrations.schema_migrations order by version";
     let rows = client.query(sql, &[]).await.unwrap();
-    assert_eq!(rows.len(), CORE.len());
-    for (row, migration) in rows.iter().zip(CORE) {
+    let all = migrate::all();
+    assert_eq!(rows.len(), all.len());
+    for (row, migration) in rows.iter().zip(&all) {
         assert_eq!(row.get::<_, &str>(0), migration.version);
         assert_eq!(row.get::<_, &str>(1), migration.name);
         assert_eq!(row.get::<_, Vec<&str>>(2), [migration.sql]);
@@ -79,7 +80,7 @@ async fn what_is_applied_stands_in_supabases_books_too() {
 }
 
 /// Runs the files as `supabase db push` does: each in a transaction, and recorded.
-async fn push(client: &Client, files: &[Migration]) {
+pub(crate) async fn push(client: &Client, files: &[Migration]) {
     let books = "create schema if not exists supabase_migrations;
         create table if not exists supabase_migrations.schema_migrations
             (version text not null primary key, statements text[], name text)";

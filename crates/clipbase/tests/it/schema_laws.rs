@@ -173,7 +173,7 @@ select class.relname || '.' || att.attname || ' ' || format_type(att.atttypid, a
   from pg_attribute att
   join pg_class class on class.oid = att.attrelid
   left join pg_attrdef def on def.adrelid = att.attrelid and def.adnum = att.attnum
- where class.relnamespace = 'public'::regnamespace and class.relname in ('jobs', 'job_events')
+ where class.relnamespace = 'public'::regnamespace and class.relname in ('jobs', 'job_events', 'api_keys')
    and class.relkind = 'r' and att.attnum > 0 and not att.attisdropped
  order by class.relname, att.attnum";
 
@@ -185,13 +185,13 @@ async fn the_seeds_columns_defaults_and_index_names_are_there_exactly() {
         seed.sql.batch_execute(crate::seed::SCHEMA).await.unwrap();
         let rows = seed.sql.query(SEED_COLUMNS, &[]).await.unwrap();
         let expected: Vec<String> = rows.iter().map(|row| row.get(0)).collect();
-        assert_eq!(expected.len(), 27);
+        assert_eq!(expected.len(), 34);
         let ours = offenders(bench, SEED_COLUMNS).await;
         for column in expected {
             assert!(ours.contains(&column), "{column}");
         }
         let sql = "select indexrelid::regclass::text from pg_index
-                    where indrelid in ('jobs'::regclass, 'job_events'::regclass) and not indisprimary order by 1";
+                    where indrelid in ('jobs'::regclass, 'job_events'::regclass, 'api_keys'::regclass) and not indisprimary order by 1";
         let names = offenders(bench, sql).await;
         let rows = seed.sql.query(sql, &[]).await.unwrap();
         for row in &rows {
@@ -203,13 +203,14 @@ async fn the_seeds_columns_defaults_and_index_names_are_there_exactly() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn nothing_that_a_heartbeat_writes_is_in_an_index() {
+async fn nothing_that_a_heartbeat_or_a_request_writes_is_in_an_index() {
     nobody(
         "select ix.indexrelid::regclass || ' has ' || att.attname
            from pg_index ix
            join pg_attribute att on att.attrelid = ix.indrelid
-          where ix.indrelid = 'jobs'::regclass
-            and att.attname in ('lease_expires_at', 'last_heartbeat_at', 'progress', 'updated_at')
+          where (ix.indrelid = 'jobs'::regclass
+                 and att.attname in ('lease_expires_at', 'last_heartbeat_at', 'progress', 'updated_at')
+                 or ix.indrelid = 'api_keys'::regclass and att.attname in ('rate_full_at', 'last_used_at'))
             and (att.attnum = any (ix.indkey::int2[])
                  or pg_get_expr(ix.indpred, ix.indrelid) like '%' || att.attname || '%')",
     )

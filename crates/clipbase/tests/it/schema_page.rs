@@ -9,6 +9,7 @@ const INTRODUCTION: &str = "# The schema
 
 Made from the catalog of a migrated database, and compared with it by a test. Every table is in the schema
 `public`, has row-level security on without a policy, and no grant to `PUBLIC`, `anon` or `authenticated`.
+`api_keys` is there only where its set of migrations was asked for.
 ";
 
 const TABLES: &str = "

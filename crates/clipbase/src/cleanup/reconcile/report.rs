@@ -120,6 +120,16 @@ pub struct ReconcileReport {
 }
 
 impl ReconcileReport {
+    /// Returns how many objects nobody owns.
+    pub const fn unowned(&self) -> u64 {
+        self.sources.unowned + self.results.unowned
+    }
+
+    /// Returns how many objects rows name that do not exist.
+    pub const fn missing(&self) -> u64 {
+        self.sources.missing + self.results.missing
+    }
+
     pub(super) fn tally(&mut self, bucket: Bucket) -> &mut BucketTally {
         match bucket {
             Bucket::Sources => &mut self.sources,

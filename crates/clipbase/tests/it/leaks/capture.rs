@@ -55,6 +55,11 @@ impl Capture {
         }
     }
 
+    /// Returns all that was logged so far.
+    pub(super) fn logged(&self) -> String {
+        String::from_utf8(self.lines.0.lock().unwrap().clone()).unwrap()
+    }
+
     /// Fails where a log line or a metric shows a canary, or when nothing was caught at all.
     pub(super) fn assert_clean(&self) {
         self.assert_shows(("database call", "clipbase_db_calls_total"), &[]);
@@ -63,7 +68,7 @@ impl Capture {
     /// As [`Capture::assert_clean`], for other calls (by a word of their log line and a metric) and with more
     /// that nobody may see.
     pub(super) fn assert_shows(&self, (logged, counted): (&str, &str), secrets: &[String]) {
-        let lines = String::from_utf8(self.lines.0.lock().unwrap().clone()).unwrap();
+        let lines = self.logged();
         assert!(lines.contains(logged), "nothing was logged");
         let metrics = format!("{:?}", self.metrics.snapshot().into_vec());
         assert!(metrics.contains(counted), "{metrics}");

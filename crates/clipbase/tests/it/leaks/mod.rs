@@ -2,6 +2,7 @@
 
 mod capture;
 mod database;
+mod keys;
 mod rows;
 mod server;
 mod storage;

@@ -57,6 +57,8 @@ SELECT 'results/' || gone || '/clip.mp4', gone, 'job_deleted', now() + make_inte
 INSERT INTO public.job_idempotency (scope, key, fingerprint, job_id, expires_at)
 SELECT 'scope ' || n % 10, 'key ' || n, '\\x00', ('00000000-0000-7000-8000-' || lpad(to_hex(n), 12, '0'))::uuid, now() + make_interval(secs => n - 500)
   FROM generate_series(1, {jobs} / 5) AS n;
+INSERT INTO public.api_keys (id, name, key_hash, scopes)
+SELECT md5('key ' || n)::uuid, 'key ' || n, 'hash ' || n, 'jobs:read' FROM generate_series(1, {jobs} / 50) AS n;
 COMMIT"
     );
     client.batch_execute(&sql).await.unwrap();

@@ -1,12 +1,11 @@
-//! Checks that a clip will fit on the disk before it is begun.
+//! Checks that what is about to be written will fit on the disk, before it is begun.
 
 use std::path::Path;
 
-use super::diagnose;
 use crate::clipper::{ClipError, ClipErrorCode};
 
 /// Checks that so many bytes are free for this user where the directory lies.
-pub(super) fn check(directory: &Path, needed: u64) -> Result<(), ClipError> {
+pub(crate) fn check(directory: &Path, needed: u64) -> Result<(), ClipError> {
     let facts = rustix::fs::statvfs(directory).map_err(|_| {
         ClipError::new(
             ClipErrorCode::ScratchFailed,
@@ -14,9 +13,16 @@ pub(super) fn check(directory: &Path, needed: u64) -> Result<(), ClipError> {
         )
     })?;
     if facts.f_bavail.saturating_mul(facts.f_frsize) < needed {
-        return Err(diagnose::no_space());
+        return Err(no_space());
     }
     Ok(())
+}
+
+pub(crate) fn no_space() -> ClipError {
+    ClipError::new(
+        ClipErrorCode::NoSpace,
+        "the scratch directory's disk is too full for this clip; free some space or use another disk",
+    )
 }
 
 #[cfg(test)]
