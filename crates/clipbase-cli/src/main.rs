@@ -44,10 +44,11 @@ Environment:
   CLIPBASE_DATABASE_MODE       direct, session or transaction; by default from the port
   CLIPBASE_DATABASE_ROOT_CERT  a PEM file with the authority of the server's certificate
   SUPABASE_URL, SUPABASE_SERVICE_ROLE_KEY
-                               the Supabase project whose storage holds the files; a local folder when
-                               unset. docs/STORAGE.md has the rest: SUPABASE_…, CLIPBASE_KEY_LAYOUT, …
+                               the Supabase project whose storage holds the files; a local
+                               folder when unset; docs/STORAGE.md has more settings
   CLIPBASE_KEEP_DONE, CLIPBASE_KEEP_FAILED, CLIPBASE_KEEP_SOURCES
-                               how long jobs, and sources of ended jobs, are kept: 12h, 7d (default), forever
+                               how long jobs, and sources of ended jobs, are kept: 12h, 7d,
+                               forever; see docs/STORAGE.md
   CLIPBASE_DATA_DIR            where everything local is kept
   CLIPBASE_PG_BIN              the folder with `postgres`, when the private server is not found
   FFMPEG_BIN, FFPROBE_BIN      the programs, when they are not on PATH
