@@ -134,12 +134,21 @@ pub(crate) fn base() -> Document {
 }
 
 /// Adds to each operation what the table of routes knows of it.
-pub(crate) fn describe(paths: &mut Paths, scope: Option<Scope>, codes: &[ApiCode]) {
+pub(crate) fn describe(
+    paths: &mut Paths,
+    scope: Option<Scope>,
+    has_keys: bool,
+    codes: &[ApiCode],
+) {
     for item in paths.paths.values_mut() {
         for operation in operations(item) {
             if let Some(scope) = scope {
-                operation.security =
-                    Some(vec![SecurityRequirement::new(SECURITY, [scope.as_str()])]);
+                let mut ways = vec![SecurityRequirement::new(SECURITY, [scope.as_str()])];
+                if !has_keys {
+                    // Nobody is asked: a key is one way, none is another.
+                    ways.push(SecurityRequirement::default());
+                }
+                operation.security = Some(ways);
             }
             refuse_with(operation, codes);
             for response in operation.responses.responses.values_mut() {

@@ -211,7 +211,8 @@ impl Route {
         app: &App,
         (schemas, mut paths, mut methods): UtoipaMethodRouter<App>,
     ) -> UtoipaMethodRouter<App> {
-        openapi::describe(&mut paths, self.scope, &self.codes);
+        let has_keys = app.options.authenticator.is_some();
+        openapi::describe(&mut paths, self.scope, has_keys, &self.codes);
         if let Some(scope) = self.scope {
             methods = methods.route_layer(from_fn_with_state((app.clone(), scope), guard));
         }
