@@ -64,6 +64,7 @@ impl Serve {
         environment: &Environment,
         output: Output,
     ) -> Result<(), Failure> {
+        self.check_exposure()?;
         // First, so that a port that is taken is told at once.
         let listener = bind(self.listen).await?;
         let address = listener.local_addr().unwrap_or(self.listen);
@@ -100,6 +101,19 @@ impl Serve {
             }
         }
         Ok(ended?)
+    }
+
+    /// Refuses before anything is opened what the API would refuse to serve.
+    fn check_exposure(&self) -> Result<(), Failure> {
+        if self.listen.ip().is_loopback() || self.allow_anonymous {
+            return Ok(());
+        }
+        let what = format!(
+            "--listen {}: without keys whoever reaches this port may do anything; listen on 127.0.0.1, or allow it \
+             with --allow-anonymous",
+            self.listen
+        );
+        Err(Failure::new("CONFIG_INVALID", what))
     }
 
     fn options(&self, context: &Context, metrics: MetricsText) -> ApiOptions {

@@ -8,6 +8,8 @@ mod clip;
 #[cfg(test)]
 mod crashes;
 #[cfg(test)]
+mod dashboard;
+#[cfg(test)]
 mod embedded;
 #[cfg(test)]
 mod help;
@@ -15,6 +17,10 @@ mod help;
 mod operator;
 #[cfg(test)]
 mod refusals;
+#[cfg(test)]
+mod serve;
+#[cfg(test)]
+mod serving;
 #[cfg(test)]
 mod storage;
 #[cfg(test)]
