@@ -209,7 +209,7 @@ mod tests {
         type Spoil = fn(&mut ApiOptions);
         let cases: [(&str, Spoil); 13] = [
             ("storage_origins", |o| {
-                o.storage_origins = vec!["ref.supabase.co".into()]
+                o.storage_origins = vec!["ref.supabase.co".into()];
             }),
             ("request_timeout", |o| o.request_timeout = Duration::ZERO),
             ("copy_timeout", |o| {

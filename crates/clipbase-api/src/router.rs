@@ -11,6 +11,7 @@ use axum::extract::State;
 use axum::middleware::{from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
+use clipbase::api_keys::Scope;
 use clipbase::{Clipbase, Code, Result};
 use http::{HeaderName, HeaderValue, Method, header};
 use tokio::sync::Semaphore;
@@ -19,7 +20,7 @@ use tower_http::cors::{AllowOrigin, CorsLayer};
 use utoipa_axum::router::{OpenApiRouter, UtoipaMethodRouter};
 use utoipa_axum::routes;
 
-use crate::access::{Scope, guard};
+use crate::access::{RATE_NAMES, guard};
 use crate::dashboard::{self, Dashboard};
 use crate::docs_page::{self, Page};
 use crate::envelope::{ApiCode, ApiError, HttpCode};
@@ -350,6 +351,7 @@ fn cors(origins: &[String]) -> CorsLayer {
         .iter()
         .filter_map(|origin| origin.parse::<HeaderValue>().ok());
     let custom = HeaderName::from_static;
+    let [rate_limit, rate_remaining, rate_reset] = RATE_NAMES;
     CorsLayer::new()
         .allow_origin(AllowOrigin::list(origins))
         .allow_methods([
@@ -374,6 +376,9 @@ fn cors(origins: &[String]) -> CorsLayer {
             header::ACCEPT_RANGES,
             custom("idempotency-replayed"),
             custom("x-request-id"),
+            rate_limit,
+            rate_remaining,
+            rate_reset,
         ])
         .max_age(Duration::from_secs(3_600))
 }
