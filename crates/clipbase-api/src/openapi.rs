@@ -77,6 +77,7 @@ pub(crate) struct NotReadyData {
     tags(
         (name = "jobs", description = "Uploads, jobs, their logs and results."),
         (name = "bulk", description = "Many jobs at once."),
+        (name = "keys", description = "API keys, where the service asks for them."),
         (name = "links", description = "Signed links, where this service stores the objects itself."),
         (name = "service", description = "What the service says of itself.")
     )

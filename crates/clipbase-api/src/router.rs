@@ -30,7 +30,7 @@ use crate::limits::deadline;
 use crate::live::{self, Board};
 use crate::observe::{observe, panicked};
 use crate::options::ApiOptions;
-use crate::{events, health, jobs, local_links, openapi, result, stats, uploads};
+use crate::{events, health, jobs, keys, local_links, openapi, result, stats, uploads};
 
 /// What the handlers share.
 #[derive(Debug)]
@@ -288,8 +288,32 @@ fn table(app: &App) -> OpenApiRouter<App> {
     if app.options.metrics.is_some() {
         router = router.routes(read().with(app, routes!(health::metrics)));
     }
+    if app.options.manage_keys {
+        router = manage_keys(app, router);
+    }
     if app.options.local_storage.is_some() {
         router = links(app, router);
+    }
+    router
+}
+
+/// The routes by which an admin manages keys.
+fn manage_keys(app: &App, mut router: OpenApiRouter<App>) -> OpenApiRouter<App> {
+    let admin = || Route::needs(Scope::Admin, app.options.request_timeout);
+    let of_key = || admin().or(&codes![Code::InvalidInput, Code::NotFound]);
+    // A machine may have no random bytes.
+    let create = admin().takes_json().or(&codes![Code::ConfigInvalid]);
+    let rotate = of_key()
+        .takes_json()
+        .or(&codes![Code::ConfigInvalid, Code::DbConflict]);
+    for route in [
+        create.with(app, routes!(keys::create)),
+        admin().takes_query().with(app, routes!(keys::list)),
+        of_key().with(app, routes!(keys::get)),
+        of_key().with(app, routes!(keys::revoke)),
+        rotate.with(app, routes!(keys::rotate)),
+    ] {
+        router = router.routes(route);
     }
     router
 }
