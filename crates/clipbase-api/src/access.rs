@@ -5,49 +5,20 @@
 //! page of another site must not be able to send one: see [`check_site`].
 
 use std::fmt;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use clipbase::api_keys::{RateLimit, Scope, Scopes};
 use clipbase::{Code, Error};
 use http::request::Parts;
-use http::{HeaderMap, HeaderValue, Method, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 
 use crate::envelope::{ApiError, ApiResult};
 use crate::router::App;
-
-/// What a route needs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Scope {
-    /// To read jobs, events, results and statistics.
-    JobsRead,
-    /// To upload, and to create, cancel, retry and delete jobs.
-    JobsWrite,
-    /// Everything, and many jobs at once.
-    Admin,
-}
-
-impl Scope {
-    /// Every scope.
-    pub const ALL: [Scope; 3] = [Self::JobsRead, Self::JobsWrite, Self::Admin];
-
-    /// Returns the scope's name: `jobs:read`.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::JobsRead => "jobs:read",
-            Self::JobsWrite => "jobs:write",
-            Self::Admin => "admin",
-        }
-    }
-}
-
-impl fmt::Display for Scope {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
 
 /// The key id of the principal that acts when there is no authenticator.
 pub const LOCAL_ADMIN: &str = "local";
@@ -60,20 +31,18 @@ pub struct Principal {
     /// A name for people.
     pub name: String,
     /// What it may do.
-    pub scopes: Vec<Scope>,
+    pub scopes: Scopes,
+    /// Where the key's rate stands after this request; `None` where it has none.
+    pub rate: Option<RateLimit>,
 }
 
 impl Principal {
-    /// Tells whether it may use a route that needs the scope. An admin may use all.
-    pub fn allows(&self, scope: Scope) -> bool {
-        self.scopes.contains(&scope) || self.scopes.contains(&Scope::Admin)
-    }
-
     fn local_admin() -> Self {
         Self {
             key_id: LOCAL_ADMIN.to_owned(),
             name: "local admin".to_owned(),
-            scopes: vec![Scope::Admin],
+            scopes: Scope::Admin.into(),
+            rate: None,
         }
     }
 }
@@ -85,13 +54,21 @@ pub struct Denied {
     pub error: Error,
     /// When to come back, for `RATE_LIMITED`.
     pub retry_after: Option<Duration>,
+    /// Where the key's rate stands, for `RATE_LIMITED` of a key that is known.
+    pub rate: Option<Box<RateLimit>>,
 }
 
 impl From<Error> for Denied {
+    /// Takes the times of [`Error::RateLimited`] along.
     fn from(error: Error) -> Self {
+        let (retry_after, rate) = match &error {
+            Error::RateLimited { retry_after, rate } => (Some(*retry_after), rate.map(Box::new)),
+            _ => (None, None),
+        };
         Self {
             error,
-            retry_after: None,
+            retry_after,
+            rate,
         }
     }
 }
@@ -104,6 +81,60 @@ pub trait Authenticator: fmt::Debug + Send + Sync {
     /// # Errors
     /// A [`Denied`]; the request is answered with it.
     async fn authenticate(&self, credential: Option<&str>) -> Result<Principal, Denied>;
+}
+
+/// The headers that say where a key's rate stands, with what each means.
+pub(crate) const RATE_HEADERS: [(&str, &str); 3] = [
+    (
+        "RateLimit-Limit",
+        "Requests a minute that the key may send; as many may come at once.",
+    ),
+    ("RateLimit-Remaining", "Requests that the key may send now."),
+    (
+        "RateLimit-Reset",
+        "After how many seconds `RateLimit-Remaining` is `RateLimit-Limit` again.",
+    ),
+];
+
+/// Where a request leaves the rate of its key for its answer, whatever becomes of it on the way: a handler that
+/// takes too long or panics has spent it too.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct RateSlot(Arc<OnceLock<RateLimit>>);
+
+impl RateSlot {
+    fn leave(&self, rate: Option<RateLimit>) {
+        if let Some(rate) = rate {
+            // A request is authenticated once.
+            self.0.get_or_init(|| rate);
+        }
+    }
+
+    /// Writes the rate into the answer's headers, where there is one.
+    pub(crate) fn tell(&self, headers: &mut HeaderMap) {
+        let Some(rate) = self.0.get() else {
+            return;
+        };
+        let values = [
+            u64::from(rate.limit),
+            u64::from(rate.remaining),
+            whole_seconds(rate.reset_after),
+        ];
+        for (name, value) in RATE_NAMES.into_iter().zip(values) {
+            headers.insert(name, value.into());
+        }
+    }
+}
+
+/// The names of [`RATE_HEADERS`] as they are sent.
+pub(crate) const RATE_NAMES: [HeaderName; 3] = [
+    HeaderName::from_static("ratelimit-limit"),
+    HeaderName::from_static("ratelimit-remaining"),
+    HeaderName::from_static("ratelimit-reset"),
+];
+
+/// A time as headers have it: rounded up, so that who waits for it does not come too early.
+pub(crate) fn whole_seconds(time: Duration) -> u64 {
+    time.as_secs() + u64::from(time.subsec_nanos() > 0)
 }
 
 /// Lets a request pass that may use the route, with its [`Principal`] as an extension.
@@ -124,28 +155,24 @@ pub(crate) async fn guard(
 }
 
 async fn admit(app: &App, scope: Scope, request: &Parts) -> ApiResult<Principal> {
-    let principal = match &app.options.authenticator {
-        None => {
-            check_site(
-                request,
-                &app.options.cors_origins,
-                app.options.allow_anonymous,
-            )?;
-            Principal::local_admin()
-        }
-        Some(authenticator) => authenticator
-            .authenticate(bearer(&request.headers))
-            .await
-            .map_err(refuse)?,
+    let Some(authenticator) = &app.options.authenticator else {
+        check_site(
+            request,
+            &app.options.cors_origins,
+            app.options.allow_anonymous,
+        )?;
+        return Ok(Principal::local_admin());
     };
-    if principal.allows(scope) {
-        Ok(principal)
-    } else {
-        Err(ApiError::new(
-            Code::Forbidden,
-            format!("this key lacks the scope {scope}"),
-        ))
+    let outcome = authenticator.authenticate(bearer(&request.headers)).await;
+    if let Some(slot) = request.extensions.get::<RateSlot>() {
+        slot.leave(match &outcome {
+            Ok(principal) => principal.rate,
+            Err(denied) => denied.rate.as_deref().copied(),
+        });
     }
+    let principal = outcome.map_err(refuse)?;
+    principal.scopes.require(scope)?;
+    Ok(principal)
 }
 
 fn refuse(denied: Denied) -> ApiError {
@@ -260,17 +287,37 @@ mod tests {
     }
 
     #[test]
-    fn an_admin_may_do_all_and_others_what_they_were_given() {
-        assert!(
-            Scope::ALL
-                .iter()
-                .all(|scope| Principal::local_admin().allows(*scope))
-        );
-        let reader = Principal {
-            scopes: vec![Scope::JobsRead],
-            ..Principal::local_admin()
+    fn a_part_of_a_second_counts_as_one() {
+        for (time, seconds) in [
+            (Duration::ZERO, 0),
+            (Duration::from_micros(1), 1),
+            (Duration::from_secs(2), 2),
+            (Duration::from_millis(2_001), 3),
+        ] {
+            assert_eq!(whole_seconds(time), seconds);
+        }
+    }
+
+    #[test]
+    fn the_headers_are_documented_by_the_names_that_are_sent() {
+        for ((written, _), sent) in RATE_HEADERS.into_iter().zip(RATE_NAMES) {
+            assert_eq!(written.to_ascii_lowercase(), sent.as_str());
+        }
+    }
+
+    #[test]
+    fn a_refusal_takes_its_times_along() {
+        let rate = RateLimit {
+            limit: 1,
+            remaining: 0,
+            reset_after: Duration::from_secs(60),
+            retry_after: Some(Duration::from_secs(59)),
         };
-        assert!(reader.allows(Scope::JobsRead));
-        assert!(!reader.allows(Scope::JobsWrite) && !reader.allows(Scope::Admin));
+        let denied = Denied::from(Error::RateLimited {
+            retry_after: Duration::from_secs(59),
+            rate: Some(rate),
+        });
+        assert_eq!(denied.rate.as_deref(), Some(&rate));
+        assert_eq!(refuse(denied).retry_after, Some(Duration::from_secs(59)));
     }
 }

@@ -14,6 +14,7 @@ use clipbase::{Cause, Code, Error, ServiceResult};
 use http::{HeaderName, HeaderValue, StatusCode, header};
 use serde::Serialize;
 
+use crate::access::whole_seconds;
 use crate::request_id::RequestId;
 
 macro_rules! http_codes {
@@ -254,7 +255,7 @@ pub(crate) fn seal(response: Response, id: &RequestId) -> (Response, Option<ApiE
         sealed.headers_mut().insert(name.clone(), value.clone());
     }
     if let Some(pause) = error.retry_after {
-        let seconds = pause.as_secs().max(1);
+        let seconds = whole_seconds(pause).max(1);
         sealed
             .headers_mut()
             .insert(header::RETRY_AFTER, HeaderValue::from(seconds));

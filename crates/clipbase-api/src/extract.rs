@@ -5,7 +5,7 @@ use std::fmt;
 use std::marker::PhantomData;
 
 use axum::extract::{FromRequest, FromRequestParts, RawPathParams, Request};
-use clipbase::JobId;
+use clipbase::{ApiKeyId, JobId};
 use http::request::Parts;
 use http::{HeaderMap, header};
 use serde::de::value::MapAccessDeserializer;
@@ -106,25 +106,42 @@ impl FromRequestParts<App> for PathJob {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> ApiResult<Self> {
-        let refuse = || {
-            ApiError::invalid(
-                "id",
-                "is not a UUID as in 0198c0de-0000-7000-8000-000000000000",
-            )
-        };
-        let params = RawPathParams::from_request_parts(parts, app)
-            .await
-            .map_err(|_| refuse())?;
-        let text = params.iter().find(|(name, _)| *name == "id");
-        let (_, text) = text.ok_or_else(refuse)?;
-        parse_id(text).ok_or_else(refuse).map(Self)
+        let id = path_id(parts, app).await?;
+        Ok(Self(JobId::from_uuid(id)))
     }
 }
 
+/// The API key that a path names as `{id}`.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct PathKey(pub(crate) ApiKeyId);
+
+impl FromRequestParts<App> for PathKey {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> ApiResult<Self> {
+        let id = path_id(parts, app).await?;
+        Ok(Self(ApiKeyId::from_uuid(id)))
+    }
+}
+
+async fn path_id(parts: &mut Parts, app: &App) -> ApiResult<Uuid> {
+    let refuse = || {
+        ApiError::invalid(
+            "id",
+            "is not a UUID as in 0198c0de-0000-7000-8000-000000000000",
+        )
+    };
+    let params = RawPathParams::from_request_parts(parts, app)
+        .await
+        .map_err(|_| refuse())?;
+    let text = params.iter().find(|(name, _)| *name == "id");
+    let (_, text) = text.ok_or_else(refuse)?;
+    parse_uuid(text).ok_or_else(refuse)
+}
+
 /// Reads a UUID in the one spelling that the API writes: with hyphens.
-pub(crate) fn parse_id(text: &str) -> Option<JobId> {
-    let id = Uuid::try_parse(text).ok().filter(|_| text.len() == 36)?;
-    Some(JobId::from_uuid(id))
+pub(crate) fn parse_uuid(text: &str) -> Option<Uuid> {
+    Uuid::try_parse(text).ok().filter(|_| text.len() == 36)
 }
 
 /// Reads a header that may be sent once at most.
@@ -313,14 +330,14 @@ mod tests {
     #[test]
     fn an_id_has_one_spelling() {
         let text = "0198c0de-0000-7000-8000-000000000000";
-        assert_eq!(parse_id(text).unwrap().to_string(), text);
+        assert_eq!(parse_uuid(text).unwrap().to_string(), text);
         for other in [
             "",
             "x",
             "0198c0de00007000800000000000000f",
             "{0198c0de-0000-7000-8000-000000000000}",
         ] {
-            assert!(parse_id(other).is_none(), "{other}");
+            assert!(parse_uuid(other).is_none(), "{other}");
         }
     }
 }

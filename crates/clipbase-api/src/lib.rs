@@ -22,7 +22,7 @@
 //! | what | where |
 //! |---|---|
 //! | what can be set, and its bounds | [`ApiOptions`] |
-//! | who asks, and what for | [`Authenticator`], [`Principal`], [`Scope`] |
+//! | who asks, and what for | [`Authenticator`], [`KeyAuthenticator`], [`Principal`], [`Scope`] |
 //! | codes beside the library's | [`HttpCode`] |
 //! | the document of all routes | [`Api::openapi`] |
 
@@ -35,6 +35,7 @@ mod events;
 mod extract;
 mod health;
 mod jobs;
+mod keys;
 mod limits;
 mod live;
 mod local_links;
@@ -48,8 +49,10 @@ mod serve;
 mod stats;
 mod uploads;
 
-pub use access::{Authenticator, Denied, LOCAL_ADMIN, Principal, Scope};
+pub use access::{Authenticator, Denied, LOCAL_ADMIN, Principal};
+pub use clipbase::api_keys::{RateLimit, Scope, Scopes};
 pub use envelope::{ApiCode, HttpCode};
+pub use keys::KeyAuthenticator;
 pub use options::{ApiOptions, MetricsText, YOUTUBE_HOSTS};
 pub use request_id::{REQUEST_ID_BYTES_MAX, RequestId};
 pub use router::{Api, router};

@@ -12,6 +12,7 @@ use axum::response::{IntoResponse, Response};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 use tracing::Instrument as _;
 
+use crate::access::RateSlot;
 use crate::envelope::{ApiError, seal};
 use crate::request_id::{self, RequestId};
 
@@ -35,6 +36,8 @@ pub(crate) async fn observe(mut request: Request, next: Next) -> Response {
         latency_us = tracing::field::Empty,
     );
     request.extensions_mut().insert(id.clone());
+    let rate = RateSlot::default();
+    request.extensions_mut().insert(rate.clone());
     let started = Instant::now();
     let response = next.run(request).instrument(span.clone()).await;
     let elapsed = started.elapsed();
@@ -56,6 +59,7 @@ pub(crate) async fn observe(mut request: Request, next: Next) -> Response {
     if let Some(value) = id.to_header() {
         response.headers_mut().insert(request_id::HEADER, value);
     }
+    rate.tell(response.headers_mut());
     secure(response.headers_mut());
     response
 }

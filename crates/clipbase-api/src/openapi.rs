@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use clipbase::api_keys::Scope;
 use clipbase::storage::TtlBounds;
 use serde::Serialize;
 use serde_json::json;
@@ -18,7 +19,7 @@ use utoipa::openapi::{
 };
 use utoipa::{Number, OpenApi, ToSchema};
 
-use crate::access::Scope;
+use crate::access::RATE_HEADERS;
 use crate::envelope::ApiCode;
 use crate::health::Check;
 
@@ -76,6 +77,7 @@ pub(crate) struct NotReadyData {
     tags(
         (name = "jobs", description = "Uploads, jobs, their logs and results."),
         (name = "bulk", description = "Many jobs at once."),
+        (name = "keys", description = "API keys, where the service asks for them."),
         (name = "links", description = "Signed links, where this service stores the objects itself."),
         (name = "service", description = "What the service says of itself.")
     )
@@ -145,12 +147,16 @@ pub(crate) fn describe(paths: &mut Paths, scope: Option<Scope>, codes: &[ApiCode
                     Some(vec![SecurityRequirement::new(SECURITY, [scope.as_str()])]);
             }
             refuse_with(operation, codes);
-            for response in operation.responses.responses.values_mut() {
+            for (status, response) in &mut operation.responses.responses {
                 if let RefOr::T(response) = response {
                     response.headers.insert(
                         "X-Request-Id".to_owned(),
                         text_header("The request's name."),
                     );
+                    // Without a known key there is no rate to tell.
+                    if scope.is_some() && status != "401" {
+                        tell_rate(response);
+                    }
                 }
             }
         }
@@ -239,8 +245,20 @@ fn refusal(status: u16, codes: &[&str]) -> Response {
     response
 }
 
+/// The headers of an answer to a request with a key.
+fn tell_rate(response: &mut Response) {
+    for (name, what) in RATE_HEADERS {
+        let header = header(Type::Integer, what);
+        response.headers.insert(name.to_owned(), header);
+    }
+}
+
 fn text_header(what: &str) -> RefOr<Header> {
-    let schema = ObjectBuilder::new().schema_type(Type::String).build();
+    header(Type::String, what)
+}
+
+fn header(kind: Type, what: &str) -> RefOr<Header> {
+    let schema = ObjectBuilder::new().schema_type(kind).build();
     HeaderBuilder::new()
         .schema(Some(schema))
         .description(Some(what))

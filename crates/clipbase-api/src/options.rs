@@ -45,6 +45,9 @@ impl fmt::Debug for MetricsText {
 pub struct ApiOptions {
     /// Who knows the keys. Without one every request acts as the local admin, on loopback only.
     pub authenticator: Option<Arc<dyn Authenticator>>,
+    /// Serve `/v1/keys`, where an admin's key makes, lists, revokes and rotates keys. It needs an authenticator, and
+    /// the set of API keys in the database. Off by default.
+    pub manage_keys: bool,
     /// Serve every address without an authenticator. Whoever reaches the port may then do anything.
     pub allow_anonymous: bool,
     /// The storage whose signed links this API serves; `None` where the links lead to Supabase.
@@ -91,6 +94,7 @@ impl Default for ApiOptions {
     fn default() -> Self {
         Self {
             authenticator: None,
+            manage_keys: false,
             allow_anonymous: false,
             local_storage: None,
             youtube_hosts: Vec::new(),
@@ -165,6 +169,17 @@ impl ApiOptions {
                 return Err(Error::invalid(field, format!("must be {least} to {most}")));
             }
         }
+        if self.manage_keys && self.authenticator.is_none() {
+            return Err(Error::invalid(
+                "manage_keys",
+                "needs an authenticator: else anybody could make keys",
+            ));
+        }
+        self.check_names()
+    }
+
+    /// Checks the names of hosts and origins.
+    fn check_names(&self) -> Result<()> {
         if !self.cors_origins.iter().all(|origin| is_origin(origin)) {
             return Err(Error::invalid(
                 "cors_origins",
@@ -207,7 +222,8 @@ mod tests {
     #[test]
     fn an_option_out_of_bounds_is_named() {
         type Spoil = fn(&mut ApiOptions);
-        let cases: [(&str, Spoil); 13] = [
+        let cases: [(&str, Spoil); 14] = [
+            ("manage_keys", |o| o.manage_keys = true),
             ("storage_origins", |o| {
                 o.storage_origins = vec!["ref.supabase.co".into()];
             }),

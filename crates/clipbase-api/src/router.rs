@@ -11,6 +11,7 @@ use axum::extract::State;
 use axum::middleware::{from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
+use clipbase::api_keys::Scope;
 use clipbase::{Clipbase, Code, Result};
 use http::{HeaderName, HeaderValue, Method, header};
 use tokio::sync::Semaphore;
@@ -19,7 +20,7 @@ use tower_http::cors::{AllowOrigin, CorsLayer};
 use utoipa_axum::router::{OpenApiRouter, UtoipaMethodRouter};
 use utoipa_axum::routes;
 
-use crate::access::{Scope, guard};
+use crate::access::{RATE_NAMES, guard};
 use crate::dashboard::{self, Dashboard};
 use crate::docs_page::{self, Page};
 use crate::envelope::{ApiCode, ApiError, HttpCode};
@@ -29,7 +30,7 @@ use crate::limits::deadline;
 use crate::live::{self, Board};
 use crate::observe::{observe, panicked};
 use crate::options::ApiOptions;
-use crate::{events, health, jobs, local_links, openapi, result, stats, uploads};
+use crate::{events, health, jobs, keys, local_links, openapi, result, stats, uploads};
 
 /// What the handlers share.
 #[derive(Debug)]
@@ -287,8 +288,32 @@ fn table(app: &App) -> OpenApiRouter<App> {
     if app.options.metrics.is_some() {
         router = router.routes(read().with(app, routes!(health::metrics)));
     }
+    if app.options.manage_keys {
+        router = manage_keys(app, router);
+    }
     if app.options.local_storage.is_some() {
         router = links(app, router);
+    }
+    router
+}
+
+/// The routes by which an admin manages keys.
+fn manage_keys(app: &App, mut router: OpenApiRouter<App>) -> OpenApiRouter<App> {
+    let admin = || Route::needs(Scope::Admin, app.options.request_timeout);
+    let of_key = || admin().or(&codes![Code::InvalidInput, Code::NotFound]);
+    // A machine may have no random bytes.
+    let create = admin().takes_json().or(&codes![Code::ConfigInvalid]);
+    let rotate = of_key()
+        .takes_json()
+        .or(&codes![Code::ConfigInvalid, Code::DbConflict]);
+    for route in [
+        create.with(app, routes!(keys::create)),
+        admin().takes_query().with(app, routes!(keys::list)),
+        of_key().with(app, routes!(keys::get)),
+        of_key().with(app, routes!(keys::revoke)),
+        rotate.with(app, routes!(keys::rotate)),
+    ] {
+        router = router.routes(route);
     }
     router
 }
@@ -350,6 +375,7 @@ fn cors(origins: &[String]) -> CorsLayer {
         .iter()
         .filter_map(|origin| origin.parse::<HeaderValue>().ok());
     let custom = HeaderName::from_static;
+    let [rate_limit, rate_remaining, rate_reset] = RATE_NAMES;
     CorsLayer::new()
         .allow_origin(AllowOrigin::list(origins))
         .allow_methods([
@@ -374,6 +400,9 @@ fn cors(origins: &[String]) -> CorsLayer {
             header::ACCEPT_RANGES,
             custom("idempotency-replayed"),
             custom("x-request-id"),
+            rate_limit,
+            rate_remaining,
+            rate_reset,
         ])
         .max_age(Duration::from_secs(3_600))
 }

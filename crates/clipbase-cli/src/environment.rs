@@ -5,6 +5,8 @@ use std::path::PathBuf;
 
 use tracing_subscriber::EnvFilter;
 
+use crate::failure::Failure;
+
 /// What the environment says. Its `Debug` shows none of it.
 pub(crate) struct Environment {
     pub(crate) database_url: Option<String>,
@@ -22,6 +24,8 @@ pub(crate) struct Environment {
     pub(crate) home: Option<OsString>,
     pub(crate) storage: StorageEnvironment,
     pub(crate) retention: RetentionEnvironment,
+    admin_enabled: Option<String>,
+    api_key_auth: Option<String>,
     log: Option<String>,
     log_format: Option<String>,
 }
@@ -90,9 +94,40 @@ impl Environment {
                 failed: text("CLIPBASE_KEEP_FAILED"),
                 sources: text("CLIPBASE_KEEP_SOURCES"),
             },
+            admin_enabled: text("ADMIN_ENABLED"),
+            api_key_auth: text("API_KEY_AUTH"),
             log: text("CLIPBASE_LOG"),
             log_format: text("CLIPBASE_LOG_FORMAT"),
         }
+    }
+}
+
+impl Environment {
+    /// Tells whether the API asks for keys: `ADMIN_ENABLED` and `API_KEY_AUTH` are both `true`.
+    ///
+    /// Nobody who asked for keys is served without: keys without the switch that they need are refused, and so is a
+    /// word that is neither `true` nor `false`.
+    pub(crate) fn wants_keys(&self) -> Result<bool, Failure> {
+        let admin = switch("ADMIN_ENABLED", self.admin_enabled.as_deref())?;
+        let keys = switch("API_KEY_AUTH", self.api_key_auth.as_deref())?;
+        if keys && !admin {
+            return Err(Failure::new(
+                "CONFIG_INVALID",
+                "API_KEY_AUTH: keys need ADMIN_ENABLED=true too; set it, or API_KEY_AUTH=false",
+            ));
+        }
+        Ok(keys)
+    }
+}
+
+fn switch(name: &str, value: Option<&str>) -> Result<bool, Failure> {
+    match value {
+        None | Some("false") => Ok(false),
+        Some("true") => Ok(true),
+        Some(_) => Err(Failure::new(
+            "CONFIG_INVALID",
+            format!("{name}: must be true or false"),
+        )),
     }
 }
 

@@ -24,6 +24,7 @@ impl Authenticator for Keys {
             Err(Denied {
                 error: Error::failed(code, "no"),
                 retry_after: pause,
+                rate: None,
             })
         };
         match credential {
@@ -37,6 +38,7 @@ impl Authenticator for Keys {
                         .into_iter()
                         .filter(|scope| scope.as_str() == known)
                         .collect(),
+                    rate: None,
                 })
             }
             _ => refuse(Code::Unauthenticated, None),

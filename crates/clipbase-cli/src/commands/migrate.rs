@@ -1,7 +1,7 @@
 //! `clipbase migrate`: brings the schema up to date.
 
 use clap::Args;
-use clipbase::migrate;
+use clipbase::migrate::{self, Sets};
 use serde_json::json;
 
 use crate::context::{Context, Global};
@@ -18,6 +18,10 @@ pub(crate) struct Migrate {
     /// Only list the migrations and whether they are applied
     #[arg(long)]
     status: bool,
+
+    /// With the table of API keys; from then on the database has it
+    #[arg(long)]
+    api_keys: bool,
 }
 
 impl Migrate {
@@ -28,8 +32,11 @@ impl Migrate {
         output: Output,
     ) -> Result<(), Failure> {
         let context = Context::connect(global, environment).await?;
+        let sets = Sets {
+            api_keys: self.api_keys,
+        };
         if self.status {
-            let list = migrate::status(&context.database).await?;
+            let list = migrate::status_with(&context.database, sets).await?;
             output.success(&list, |list| {
                 let rows = list.iter().map(|migration| {
                     let state = match (migration.is_applied, migration.is_known) {
@@ -47,7 +54,7 @@ impl Migrate {
             });
             return Ok(());
         }
-        let applied = migrate::migrate(&context.database).await?;
+        let applied = migrate::migrate_with(&context.database, sets).await?;
         let names: Vec<String> = applied
             .iter()
             .map(|file| format!("{}_{}", file.version, file.name))

@@ -6,6 +6,7 @@ mod cleanup;
 mod clip;
 mod doctor;
 mod jobs;
+mod keys;
 mod migrate;
 mod serve;
 mod stats;
@@ -29,6 +30,9 @@ pub(crate) enum Command {
     /// Create, list, follow, cancel and retry jobs
     #[command(subcommand)]
     Jobs(jobs::Jobs),
+    /// Make, list, revoke and rotate API keys; `clipbase migrate --api-keys` comes first
+    #[command(subcommand)]
+    Keys(keys::Keys),
     /// Count jobs by state
     Stats,
     Cleanup(cleanup::Cleanup),
@@ -51,6 +55,7 @@ impl Command {
             Self::Serve(command) => command.run(global, environment, *output).await,
             Self::Work(command) => command.run(global, environment, *output).await,
             Self::Jobs(command) => command.run(global, environment, *output).await,
+            Self::Keys(command) => command.run(global, environment, *output).await,
             Self::Stats => stats::run(global, environment, *output).await,
             Self::Cleanup(command) => command.run(global, environment, *output).await,
             Self::Doctor(command) => command.run(global, environment, *output).await,

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
-use clipbase_api::{Api, ApiOptions, MetricsText, YOUTUBE_HOSTS};
+use clipbase::migrate::{self, Sets};
+use clipbase_api::{Api, ApiOptions, Authenticator, KeyAuthenticator, MetricsText, YOUTUBE_HOSTS};
 use clipbase_worker::Worker;
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder};
 use serde_json::json;
@@ -29,7 +30,8 @@ const SECONDS: [f64; 12] = [
 /// Serve the HTTP API and the dashboard.
 ///
 /// The page is at /, the API's description at /docs. Without keys it listens on this machine alone. With --dev a
-/// worker runs in the same process, and nothing else is needed.
+/// worker runs in the same process, and nothing else is needed. ADMIN_ENABLED=true and API_KEY_AUTH=true turn keys on:
+/// `clipbase keys` makes them.
 #[derive(Args)]
 pub(crate) struct Serve {
     /// Where to listen
@@ -64,8 +66,9 @@ impl Serve {
         environment: &Environment,
         output: Output,
     ) -> Result<(), Failure> {
-        self.check_exposure()?;
-        // First, so that a port that is taken is told at once.
+        let wants_keys = environment.wants_keys()?;
+        self.check_exposure(wants_keys)?;
+        // Before the database, so that a port that is taken is told at once.
         let listener = bind(self.listen).await?;
         let address = listener.local_addr().unwrap_or(self.listen);
         let url = self
@@ -78,8 +81,20 @@ impl Serve {
         } else {
             context.check().await?;
         }
+        let authenticator = if wants_keys {
+            Some(open_keys(&context, self.dev).await?)
+        } else {
+            None
+        };
         let metrics = install_metrics()?;
-        let api = Api::new(context.clipbase.clone(), self.options(&context, metrics))?;
+        let api = Api::new(
+            context.clipbase.clone(),
+            ApiOptions {
+                manage_keys: authenticator.is_some(),
+                authenticator,
+                ..self.options(&context, metrics)
+            },
+        )?;
         let shutdown = shutdown_token();
         let worker = if self.dev {
             Some(start_worker(&context, environment, &shutdown)?)
@@ -104,13 +119,13 @@ impl Serve {
     }
 
     /// Refuses before anything is opened what the API would refuse to serve.
-    fn check_exposure(&self) -> Result<(), Failure> {
-        if self.listen.ip().is_loopback() || self.allow_anonymous {
+    fn check_exposure(&self, wants_keys: bool) -> Result<(), Failure> {
+        if wants_keys || self.allow_anonymous || self.listen.ip().is_loopback() {
             return Ok(());
         }
         let what = format!(
             "--listen {}: without keys whoever reaches this port may do anything; listen on 127.0.0.1, or allow it \
-             with --allow-anonymous",
+             with --allow-anonymous, or turn keys on (docs/API_KEYS.md)",
             self.listen
         );
         Err(Failure::new("CONFIG_INVALID", what))
@@ -132,6 +147,16 @@ impl Serve {
             ..ApiOptions::default()
         }
     }
+}
+
+/// Makes sure of the table of API keys, and knows them from here on. Only `--dev` migrates.
+async fn open_keys(context: &Context, dev: bool) -> Result<Arc<dyn Authenticator>, Failure> {
+    let sets = Sets { api_keys: true };
+    if dev {
+        migrate::migrate_with(&context.database, sets).await?;
+    }
+    migrate::check_with(&context.database, sets).await?;
+    Ok(Arc::new(KeyAuthenticator::new(&context.clipbase)))
 }
 
 async fn bind(address: SocketAddr) -> Result<TcpListener, Failure> {

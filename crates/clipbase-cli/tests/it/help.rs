@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-const COMMANDS: [&str; 16] = [
+const COMMANDS: [&str; 21] = [
     "",
     "clip",
     "work",
@@ -16,6 +16,11 @@ const COMMANDS: [&str; 16] = [
     "jobs cancel",
     "jobs retry",
     "jobs delete",
+    "keys",
+    "keys create",
+    "keys list",
+    "keys revoke",
+    "keys rotate",
     "stats",
     "cleanup",
     "doctor",
