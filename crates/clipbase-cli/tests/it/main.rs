@@ -4,6 +4,8 @@
 #[cfg(test)]
 mod clip;
 #[cfg(test)]
+mod conformance;
+#[cfg(test)]
 mod crashes;
 #[cfg(test)]
 mod dashboard;
