@@ -6,6 +6,8 @@ mod cleanup;
 #[cfg(test)]
 mod clip;
 #[cfg(test)]
+mod conformance;
+#[cfg(test)]
 mod crashes;
 #[cfg(test)]
 mod dashboard;

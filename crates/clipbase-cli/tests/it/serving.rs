@@ -91,7 +91,7 @@ impl Serving {
         upload["source"].clone()
     }
 
-    /// Follows a job's events to the end, and returns their names.
+    /// Follows a job's events to the end, and returns the names of the messages and the types of the events.
     #[track_caller]
     pub(crate) fn follow(&self, job: &str) -> Vec<String> {
         let url = format!("{}/v1/jobs/{job}/events", self.url);
@@ -102,8 +102,16 @@ impl Serving {
             "accept: text/event-stream",
             &url,
         ]);
-        let names = said.lines().filter_map(|line| line.strip_prefix("event:"));
-        names.map(|name| name.trim().to_owned()).collect()
+        let field = |block: &str, name: &str| {
+            let line = block.lines().find_map(|line| line.strip_prefix(name))?;
+            Some(line.trim().to_owned())
+        };
+        let name = |block: &str| {
+            let data: Value = serde_json::from_str(&field(block, "data:")?).unwrap();
+            let kind = || data["type"].as_str().map(str::to_owned);
+            field(block, "event:").or_else(kind)
+        };
+        said.split("\n\n").filter_map(name).collect()
     }
 }
 
