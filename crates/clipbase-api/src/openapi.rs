@@ -134,12 +134,7 @@ pub(crate) fn base() -> Document {
 }
 
 /// Adds to each operation what the table of routes knows of it.
-pub(crate) fn describe(
-    paths: &mut Paths,
-    scope: Option<Scope>,
-    has_keys: bool,
-    codes: &[ApiCode],
-) {
+pub(crate) fn describe(paths: &mut Paths, scope: Option<Scope>, has_keys: bool, codes: &[ApiCode]) {
     for item in paths.paths.values_mut() {
         for operation in operations(item) {
             if let Some(scope) = scope {

@@ -20,14 +20,12 @@ use crate::router::App;
 pub(crate) struct CancelFilter {
     status: Cancelable,
     /// Only jobs that were created before this time.
-    #[schema(nullable = false)]
     created_before: Option<Timestamp>,
     /// How many jobs at most, 1,000 unless given.
     #[serde(default = "limit_default")]
     #[schema(minimum = 1, maximum = 1000)]
     limit: u32,
     /// Where the call before stopped: its `next`.
-    #[schema(nullable = false)]
     cursor: Option<String>,
     /// Counts the jobs and leaves them alone.
     #[serde(default)]
@@ -50,22 +48,15 @@ pub(crate) enum Cancelable {
 #[schema(example = json!({"error_code": "STORAGE_UNAVAILABLE", "limit": 100}))]
 pub(crate) struct RetryFilter {
     /// Only jobs that failed for this reason.
-    #[schema(
-        nullable = false,
-        min_length = 1,
-        max_length = 64,
-        pattern = "^[A-Za-z0-9_.-]+$"
-    )]
+    #[schema(min_length = 1, max_length = 64, pattern = "^[A-Za-z0-9_.-]+$")]
     error_code: Option<String>,
     /// Only jobs that were created before this time.
-    #[schema(nullable = false)]
     created_before: Option<Timestamp>,
     /// How many jobs at most, 1,000 unless given.
     #[serde(default = "limit_default")]
     #[schema(minimum = 1, maximum = 1000)]
     limit: u32,
     /// Where the call before stopped: its `next`.
-    #[schema(nullable = false)]
     cursor: Option<String>,
     /// Counts the jobs and leaves them alone.
     #[serde(default)]
