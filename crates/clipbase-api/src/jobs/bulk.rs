@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use crate::envelope::{Answer, ApiResult};
+use crate::envelope::{Answer, ApiError, ApiResult};
 use crate::extract::JsonBody;
 use crate::openapi::Success;
 use crate::router::App;
@@ -116,6 +116,12 @@ pub(crate) async fn retry(
     State(app): State<App>,
     JsonBody(asked): JsonBody<RetryFilter>,
 ) -> ApiResult<Answer<Bulk>> {
+    let plain = |b: u8| b.is_ascii_alphanumeric() || b"_.-".contains(&b);
+    let code = asked.error_code.as_deref().unwrap_or("-");
+    if !(1..=64).contains(&code.len()) || !code.bytes().all(plain) {
+        let what = "must be 1 to 64 letters, digits, underscores, dots or hyphens";
+        return Err(ApiError::invalid("error_code", what));
+    }
     let filter = JobFilter {
         status: JobStatus::Failed,
         error_code: asked.error_code,
