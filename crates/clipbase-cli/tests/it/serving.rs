@@ -27,9 +27,12 @@ impl Serving {
         let mut out = BufReader::new(child.stdout.take().unwrap());
         let mut line = String::new();
         out.read_line(&mut line).unwrap();
-        if line.is_empty() {
-            panic!("{:#?}", Answer::of(&child.wait_with_output().unwrap()));
-        }
+        let is_up = !line.is_empty();
+        assert!(
+            is_up,
+            "{:#?}",
+            Answer::of(&child.wait_with_output().unwrap())
+        );
         let told: Value = serde_json::from_str(&line).unwrap();
         assert_eq!(told["ok"], true, "{told}");
         let url = told["data"]["url"].as_str().unwrap().to_owned();
