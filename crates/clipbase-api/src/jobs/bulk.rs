@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use crate::envelope::{Answer, ApiResult};
+use crate::envelope::{Answer, ApiError, ApiResult};
 use crate::extract::JsonBody;
 use crate::openapi::Success;
 use crate::router::App;
@@ -49,7 +49,7 @@ pub(crate) enum Cancelable {
 #[schema(example = json!({"error_code": "STORAGE_UNAVAILABLE", "limit": 100}))]
 pub(crate) struct RetryFilter {
     /// Only jobs that failed for this reason.
-    #[schema(min_length = 1, max_length = 64)]
+    #[schema(min_length = 1, max_length = 64, pattern = "^[A-Za-z0-9_.-]+$")]
     error_code: Option<String>,
     /// Only jobs that were created before this time.
     created_before: Option<Timestamp>,
@@ -118,6 +118,12 @@ pub(crate) async fn retry(
     State(app): State<App>,
     JsonBody(asked): JsonBody<RetryFilter>,
 ) -> ApiResult<Answer<Bulk>> {
+    let plain = |b: u8| b.is_ascii_alphanumeric() || b"_.-".contains(&b);
+    let code = asked.error_code.as_deref().unwrap_or("-");
+    if !(1..=64).contains(&code.len()) || !code.bytes().all(plain) {
+        let what = "must be 1 to 64 letters, digits, underscores, dots or hyphens";
+        return Err(ApiError::invalid("error_code", what));
+    }
     let filter = JobFilter {
         status: JobStatus::Failed,
         error_code: asked.error_code,

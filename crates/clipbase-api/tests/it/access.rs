@@ -56,7 +56,7 @@ fn with_key(mut request: Request<Body>, key: &str) -> Request<Body> {
     request
 }
 
-/// Every route of the document that asks for a scope, with a path that can be sent.
+/// Every route of the document that asks for a scope and whose answer ends, with a path that can be sent.
 fn guarded(bench: &Bench) -> Vec<(String, String, String)> {
     let api = api(&bench.clipbase, |options| {
         keyed(options);
@@ -66,6 +66,10 @@ fn guarded(bench: &Bench) -> Vec<(String, String, String)> {
     let mut routes = Vec::new();
     for (path, item) in document["paths"].as_object().unwrap() {
         for (method, operation) in item.as_object().unwrap() {
+            // A stream goes on for as long as it is let: the matrix of the keys has it.
+            if path == "/v1/live" {
+                continue;
+            }
             if let Some(scope) = operation["security"][0]["key"][0].as_str() {
                 let path = path.replace("{id}", &JobId::new().to_string());
                 routes.push((method.to_uppercase(), path, scope.to_owned()));

@@ -165,6 +165,10 @@ fn with_arguments(name: &str, arguments: &[String]) -> String {
     let Some(statement) = all().find(|statement| statement.name == name) else {
         return String::new();
     };
+    // An argument too few would leave its place to be taken for another's: no script then, and no measurement.
+    if statement.params.len() != arguments.len() {
+        return String::new();
+    }
     // From the last to the first, so that $1 does not match in $12.
     let places = statement.params.iter().zip(arguments).enumerate().rev();
     places.fold(
@@ -197,7 +201,7 @@ fn create() -> Vec<String> {
     list.extend(owned(&[
         "NULL", "0", "10", "0", "10000", "false", "false", "'auto'", "3",
     ]));
-    list.extend(owned(&["NULL"; 7]));
+    list.extend(owned(&["NULL"; 8]));
     list
 }
 
@@ -225,6 +229,7 @@ fn create_many(batch: u32) -> Vec<String> {
         ("NULL", "timestamptz"),
         ("NULL", "timestamptz"),
         ("NULL", "jsonb"),
+        ("NULL", "float8"),
     ] {
         list.push(same(value, kind));
     }

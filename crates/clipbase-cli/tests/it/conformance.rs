@@ -17,7 +17,7 @@ const CONFIG: &str = r#"
 seed = 1
 request-timeout = 20
 [generation]
-max-examples = 8
+max-examples = 30
 database = "none"
 [checks]
 positive_data_acceptance.expected-statuses = ["2xx", 403, 404, 409, 422]
