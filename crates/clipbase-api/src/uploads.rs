@@ -1,9 +1,8 @@
-//! Where a client stores a source before it creates the job: announced first, then signed.
+//! Where a client stores a source before it creates the job: signed, announced, and only then handed out.
 
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use clipbase::JobId;
-use clipbase::cleanup::UPLOAD_TTL;
 use clipbase::storage::StorageKey;
 use http::StatusCode;
 use jiff::Timestamp;
@@ -18,9 +17,9 @@ use crate::extract::JsonBody;
 use crate::openapi::Success;
 use crate::router::App;
 
-/// How long a single upload may run after its link was used: the announcement outlives it, so that no object
-/// arrives after its deletion was given up.
-pub(crate) const UPLOAD_TIME_MAX: Duration = Duration::from_secs(12 * 3_600);
+/// How long an upload may go on after its link has ended. The object is not removed before, and one that takes
+/// longer is found by the reconciliation.
+pub(crate) const UPLOAD_TIME_MAX: Duration = Duration::from_secs(3_600);
 
 /// What is to be uploaded.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -72,7 +71,7 @@ pub(crate) struct UploadSource {
     extension: String,
 }
 
-/// Announces an upload and signs a link for it.
+/// Signs a link for an upload and announces it.
 ///
 /// Store the file under the link, then create the job. What no job takes up is removed a day later.
 #[utoipa::path(post, path = "/v1/uploads", operation_id = "createUpload", tag = "jobs",
@@ -84,13 +83,11 @@ pub(crate) async fn create(
 ) -> ApiResult<Response> {
     let id = JobId::new();
     let key = StorageKey::source(id, &new.extension)?;
-    let cleanup = app.clipbase.cleanup();
-    cleanup.announce_upload(&key, UPLOAD_TTL).await?;
     let link = app.clipbase.storage().sign_upload(&key).await?;
-    let needed = link.lifetime() + UPLOAD_TIME_MAX;
-    if needed > UPLOAD_TTL {
-        cleanup.announce_upload(&key, needed).await?;
-    }
+    // Before anybody has the link.
+    let lifetime = link.lifetime() + UPLOAD_TIME_MAX;
+    let cleanup = app.clipbase.cleanup();
+    cleanup.announce_upload_link(&key, lifetime).await?;
     let upload = UploadView {
         upload: id.as_uuid(),
         key: key.to_string(),

@@ -9,7 +9,6 @@ use clipbase::storage::{KeyLayout, LocalStorage};
 use clipbase::{Backoff, Clipbase, DatabaseConfig, Retention, Settings, migrate};
 use clipbase_embedded::{Server, default_data_directory, effective_uid};
 use clipbase_worker::WorkerOptions;
-use clipbase_worker::ffmpeg::{Ffmpeg, FfmpegSettings};
 use tokio_util::sync::CancellationToken;
 
 use crate::environment::{Environment, RetentionEnvironment};
@@ -144,17 +143,6 @@ impl Context {
         options.presence_dir = Some(self.data_dir.join("workers"));
         options
     }
-}
-
-/// The ffmpeg that the environment names, or the one on `PATH`.
-pub(crate) fn find_ffmpeg(environment: &Environment) -> Result<Ffmpeg, Failure> {
-    let settings = FfmpegSettings {
-        ffmpeg: environment.ffmpeg.clone(),
-        ffprobe: environment.ffprobe.clone(),
-        search_path: environment.search_path.clone(),
-        ..FfmpegSettings::default()
-    };
-    Ok(Ffmpeg::find(&settings)?)
 }
 
 /// Canceled by Ctrl-C or SIGTERM; a second Ctrl-C ends the process at once.

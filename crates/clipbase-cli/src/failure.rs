@@ -86,13 +86,18 @@ impl Failure {
     }
 }
 
+/// What an operator may know of an error: its sentence, and its cause where it has one.
+pub(crate) fn sentence(error: &clipbase::Error) -> String {
+    let source = std::error::Error::source(error);
+    let cause = source
+        .map(|cause| format!(" ({cause})"))
+        .unwrap_or_default();
+    format!("{error}{cause}")
+}
+
 impl From<clipbase::Error> for Failure {
     fn from(error: clipbase::Error) -> Self {
-        let source = std::error::Error::source(&error);
-        let cause = source
-            .map(|cause| format!(" ({cause})"))
-            .unwrap_or_default();
-        Self::new(error.code().as_str(), format!("{error}{cause}"))
+        Self::new(error.code().as_str(), sentence(&error))
     }
 }
 

@@ -16,6 +16,7 @@ mod output;
 mod progress;
 mod storage;
 mod time;
+mod tools;
 
 use std::process::ExitCode;
 
@@ -43,14 +44,19 @@ Environment:
   CLIPBASE_DATABASE_MODE       direct, session or transaction; by default from the port
   CLIPBASE_DATABASE_ROOT_CERT  a PEM file with the authority of the server's certificate
   SUPABASE_URL, SUPABASE_SERVICE_ROLE_KEY
-                               the Supabase project whose storage holds the files; a local folder when
-                               unset. docs/STORAGE.md has the rest: SUPABASE_…, CLIPBASE_KEY_LAYOUT, …
+                               the Supabase project whose storage holds the files; a local
+                               folder when unset; docs/STORAGE.md has more settings
   CLIPBASE_KEEP_DONE, CLIPBASE_KEEP_FAILED, CLIPBASE_KEEP_SOURCES
-                               how long jobs, and sources of ended jobs, are kept: 12h, 7d (default), forever
-  ADMIN_ENABLED, API_KEY_AUTH  `true` both: the API asks for keys, which `clipbase keys` makes
+                               how long jobs, and sources of ended jobs, are kept: 12h, 7d,
+                               forever; see docs/STORAGE.md
+  ADMIN_ENABLED, API_KEY_AUTH  both true: the API asks for keys; see docs/API_KEYS.md
   CLIPBASE_DATA_DIR            where everything local is kept
   CLIPBASE_PG_BIN              the folder with `postgres`, when the private server is not found
   FFMPEG_BIN, FFPROBE_BIN      the programs, when they are not on PATH
+  YTDLP_BIN                    the program for `work --youtube`, when it is not on PATH
+  CLIPBASE_YOUTUBE_PROXY       the proxy that it is given: http://user:password@host:port
+  CLIPBASE_TRANSCRIBER         a command that writes down speech, for sources without a text track:
+                               words between blanks, with {audio}, and maybe {language} and {output}
   CLIPBASE_LOG                 what to log: warn (default), info, debug, clipbase=trace
   CLIPBASE_LOG_FORMAT          text (default), or json: one object a line
 

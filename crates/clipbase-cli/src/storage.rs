@@ -36,7 +36,9 @@ pub(crate) async fn open(
         let (config, layout) = config;
         let config = config.with_resume_dir(Some(data_dir.join("uploads")));
         return Ok(Opened {
-            storage: Arc::new(SupabaseStorage::new(config)?),
+            storage: Arc::new(
+                SupabaseStorage::new(config).map_err(|error| unusable(error, settings))?,
+            ),
             local: None,
             key_layout: layout,
             link_origins: link_origins(settings),
@@ -130,6 +132,15 @@ fn with_options(
     let config = config.with_timeouts(timeouts).map_err(refused)?;
     let config = config.with_bucket_policy(policy).map_err(refused)?;
     Ok((config, layout))
+}
+
+/// A certificate is read when the storage is opened, by a part that does not know whose it is.
+fn unusable(error: clipbase::Error, settings: &StorageEnvironment) -> Failure {
+    let failure = Failure::from(error);
+    if settings.root_cert.is_some() && failure.code() == "CONFIG_INVALID" {
+        return config_failure(format!("SUPABASE_ROOT_CERT: {}", failure.message()));
+    }
+    failure
 }
 
 fn missing(wanted: &str, given: &str) -> Failure {

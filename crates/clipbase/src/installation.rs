@@ -135,6 +135,17 @@ impl Inner {
             .copied()
     }
 
+    /// As [`Inner::check_installation`], for work on rows alone, whose objects wait in the outbox: where the
+    /// storage does not answer, the database's half, which is checked first, is enough. Returns the storage's
+    /// error then.
+    pub(crate) async fn check_for_rows(&self) -> Result<Option<Error>> {
+        match self.check_installation().await {
+            Ok(()) => Ok(None),
+            Err(error) if error.code() == Code::StorageUnavailable => Ok(Some(error)),
+            Err(error) => Err(error),
+        }
+    }
+
     async fn read_installation(&self) -> Result<Installed> {
         let rows = self.database.rows(&READ, &[]).await?;
         let mut reader = Reader::new(rows.first().ok_or_else(missing)?);

@@ -19,12 +19,12 @@ impl Clipbase {
         let pool = self.database().pool_status();
         metrics::gauge!("clipbase_pool_connections").set(pool.connections as f64);
         metrics::gauge!("clipbase_pool_waiting").set(pool.waiting as f64);
-        let stats = self.jobs().stats().await?;
-        for state in stats.statuses {
+        let picture = self.jobs().stats().await?;
+        for state in picture.statuses {
             let status = state.status.as_str();
-            let age = state
-                .oldest_created_at
-                .map_or(0.0, |oldest| stats.at.duration_since(oldest).as_secs_f64());
+            let age = state.oldest_created_at.map_or(0.0, |oldest| {
+                picture.at.duration_since(oldest).as_secs_f64()
+            });
             metrics::gauge!("clipbase_jobs", "status" => status).set(state.count as f64);
             metrics::gauge!("clipbase_oldest_job_age_seconds", "status" => status).set(age);
         }

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use crate::support::{api, get, local, request, send};
 
 /// Every route there is.
-const ROUTES: [&str; 20] = [
+const ROUTES: [&str; 21] = [
     "DELETE /v1/jobs/{id}",
     "GET /docs",
     "GET /healthz",
@@ -25,6 +25,7 @@ const ROUTES: [&str; 20] = [
     "GET /v1/jobs/{id}",
     "GET /v1/jobs/{id}/events",
     "GET /v1/jobs/{id}/result",
+    "GET /v1/live",
     "GET /v1/stats",
     "POST /v1/jobs",
     "POST /v1/jobs/cancel",

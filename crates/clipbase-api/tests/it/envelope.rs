@@ -15,7 +15,6 @@ async fn an_unknown_route_and_method_are_refused() {
     run(async |bench| {
         let web = web(bench);
         for path in [
-            "/",
             "/v1",
             "/v2/jobs",
             "/v1/jobs/",

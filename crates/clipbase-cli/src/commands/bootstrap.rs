@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use crate::context::{Context, Global};
 use crate::environment::Environment;
-use crate::failure::Failure;
+use crate::failure::{Failure, sentence};
 use crate::output::{Output, table};
 
 /// Make the buckets, prove what the credential may do in them, and tie the database to them.
@@ -59,10 +59,11 @@ impl Bootstrap {
             migrate::check(&context.database).await?;
         }
         let storage = context.clipbase.storage();
-        let mut buckets = storage.ensure_buckets().await?;
+        let mut buckets = storage.ensure_buckets().await.map_err(unmade)?;
         if self.mend && buckets.iter().any(|bucket| !bucket.drift.is_empty()) {
-            storage.mend_buckets().await?;
-            for (bucket, now) in buckets.iter_mut().zip(storage.ensure_buckets().await?) {
+            storage.mend_buckets().await.map_err(unmade)?;
+            let mended = storage.ensure_buckets().await.map_err(unmade)?;
+            for (bucket, now) in buckets.iter_mut().zip(mended) {
                 bucket.drift = now.drift;
             }
         }
@@ -90,10 +91,22 @@ impl Bootstrap {
     }
 }
 
+/// The first thing that a credential must be allowed to do; the others are not tried then.
+fn unmade(error: clipbase::Error) -> Failure {
+    let failure = Failure::from(error);
+    // The library names the setting by its own word; whoever set it knows the variable.
+    let why = failure
+        .message()
+        .replace("bucket-max-bytes", "CLIPBASE_BUCKET_MAX_BYTES");
+    let message = format!("cannot look up, make or mend the buckets: {why}");
+    Failure::new(failure.code().to_owned(), message)
+}
+
 fn failure(report: &ProbeReport) -> Option<Failure> {
     let (step, error) = report.failure()?;
-    let (code, what) = (error.code().as_str(), step.as_str());
-    let message = format!("the credential cannot {what} in every bucket: {error}");
+    let (code, what, why) = (error.code().as_str(), step.as_str(), sentence(error));
+    let bucket = report.bucket.name();
+    let message = format!("the storage fails at \"{what}\" in the bucket {bucket}: {why}");
     Some(Failure::new(code, message))
 }
 
@@ -105,13 +118,13 @@ fn proofs(report: &ProbeReport) -> impl Iterator<Item = Proof> {
             step: step.as_str(),
             ok: outcome.is_ok(),
             code: error.map(|error| error.code().as_str()),
-            message: error.map(ToString::to_string),
+            message: error.map(sentence),
         }
     })
 }
 
 fn show(report: &Report) -> String {
-    let rows = report.buckets.iter().map(|bucket| {
+    let row = |bucket: &BucketReport| {
         let state = if bucket.is_new { "made" } else { "found" };
         let proofs = report
             .probe
@@ -130,8 +143,9 @@ fn show(report: &Report) -> String {
             names(bad),
             drift.join("; "),
         ]
-    });
-    let mut text = table(&["bucket", "", "may", "may not", "differs"], rows);
+    };
+    let rows: Vec<Vec<String>> = report.buckets.iter().map(row).collect();
+    let mut text = filled(&["bucket", "state", "may", "may not", "differs"], &rows);
     if report.buckets.iter().any(|bucket| !bucket.drift.is_empty()) {
         text += "a bucket differs from the settings; `clipbase bootstrap --mend` changes it\n";
     }
@@ -143,4 +157,22 @@ fn show(report: &Report) -> String {
         };
     }
     text
+}
+
+/// A table without the columns in which nothing stands.
+fn filled(header: &[&str], rows: &[Vec<String>]) -> String {
+    let columns = header.iter().enumerate();
+    let wanted: Vec<(usize, &str)> = columns
+        .map(|(column, name)| (column, *name))
+        .filter(|(column, _)| {
+            let mut cells = rows.iter().filter_map(|row| row.get(*column));
+            cells.any(|cell| !cell.is_empty())
+        })
+        .collect();
+    let header: Vec<&str> = wanted.iter().map(|(_, name)| *name).collect();
+    let rows = rows.iter().map(|row| {
+        let cells = wanted.iter().filter_map(|(column, _)| row.get(*column));
+        cells.cloned().collect()
+    });
+    table(&header, rows)
 }

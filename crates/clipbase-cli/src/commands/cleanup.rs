@@ -9,12 +9,11 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 use clipbase::cleanup::{
-    CleanupOptions, DueDeletion, GRACE, PlannedJob, PlannedSource, ReconcileOptions,
+    CleanupOptions, DueDeletion, GRACE, GRACE_MIN, PlannedJob, PlannedSource, ReconcileOptions,
     ReconcileReport, ReconcileSource, Report,
 };
 use indicatif::{ProgressBar, ProgressDrawTarget};
 use serde::Serialize;
-use tokio_util::sync::CancellationToken;
 
 use crate::context::{Context, Global, jittered, shutdown_token};
 use crate::environment::Environment;
@@ -33,7 +32,13 @@ pub(crate) struct Cleanup {
     dry_run: bool,
 
     /// Stop after so many jobs and so many objects
-    #[arg(long, value_name = "N", default_value_t = u64::MAX, hide_default_value = true)]
+    #[arg(
+        long,
+        value_name = "N",
+        conflicts_with = "dry_run",
+        default_value_t = u64::MAX,
+        hide_default_value = true
+    )]
     limit: u64,
 
     /// Remove at most so many objects a second
@@ -62,11 +67,23 @@ pub(crate) struct Cleanup {
     watch: bool,
 
     /// With --watch: the pause between two passes, give or take a half
-    #[arg(long, value_name = "TIME", default_value = "60s", value_parser = parse_duration)]
+    #[arg(
+        long,
+        value_name = "TIME",
+        requires = "watch",
+        default_value = "60s",
+        value_parser = parse_duration
+    )]
     interval: Duration,
 
     /// With --watch and --reconcile: how often to compare, whoever does it
-    #[arg(long, value_name = "TIME", default_value = "24h", value_parser = parse_duration)]
+    #[arg(
+        long,
+        value_name = "TIME",
+        requires_all = ["watch", "reconcile"],
+        default_value = "24h",
+        value_parser = parse_duration
+    )]
     reconcile_every: Duration,
 }
 
@@ -96,6 +113,12 @@ impl Cleanup {
         if self.limit == 0 {
             return Err(Failure::input("--limit must be at least 1"));
         }
+        if self.grace.is_some_and(|grace| grace < GRACE_MIN) {
+            let why = "an upload may wait so long for its job";
+            return Err(Failure::input(format!(
+                "--grace must be at least 24h: {why}"
+            )));
+        }
         let context = Context::open(global, environment).await?;
         if self.dry_run {
             return self.plan(&context, output).await;
@@ -103,9 +126,22 @@ impl Cleanup {
         if self.watch {
             return self.watch(&context, output).await;
         }
-        let report = self.pass(&context, output, self.reconcile).await?;
-        output.success(&report, show::report);
-        Ok(())
+        let mut report = Report::default();
+        let outcome = self
+            .pass(&context, output, self.reconcile, &mut report)
+            .await;
+        match outcome {
+            Ok(()) if report.objects_failed == 0 => {
+                output.success(&report, show::report);
+                Ok(())
+            }
+            Ok(()) => Err(output.finding(&report, left_over(&report), show::report)),
+            // What was done until then is worth telling.
+            Err(failure) if report != Report::default() => {
+                Err(output.finding(&report, failure, show::report))
+            }
+            Err(failure) => Err(failure),
+        }
     }
 
     fn reconcile_options(&self, delete: bool) -> ReconcileOptions {
@@ -120,12 +156,14 @@ impl Cleanup {
         }
     }
 
+    /// One pass. What it did is in `done`, also where it ends early.
     async fn pass(
         &self,
         context: &Context,
         output: Output,
         reconcile: bool,
-    ) -> Result<Report, Failure> {
+        done: &mut Report,
+    ) -> Result<(), Failure> {
         let options = CleanupOptions {
             limit: self.limit,
             max_deletes_per_second: self.rate,
@@ -133,14 +171,16 @@ impl Cleanup {
         };
         let bar = spinner(output);
         let cleanup = context.clipbase.cleanup();
-        let report = cleanup
+        let outcome = cleanup
             .run(&options, |report| {
+                done.clone_from(report);
                 bar.set_message(show::progress(report));
                 bar.tick();
             })
             .await;
         bar.finish_and_clear();
-        Ok(report?)
+        *done = outcome?;
+        Ok(())
     }
 
     /// One pass after the other. What time may mend is told and waited out.
@@ -150,11 +190,17 @@ impl Cleanup {
             eprintln!("cleaning up; stop it with Ctrl-C");
         }
         while !shutdown.is_cancelled() {
-            match self.watched_pass(context, output, &shutdown).await {
-                Ok(Some(report)) if report != Report::default() => {
-                    output.success(&report, show::line);
-                }
-                Ok(_) => {}
+            let mut report = Report::default();
+            let outcome = tokio::select! {
+                outcome = self.watched_pass(context, output, &mut report) => outcome,
+                // Killing a pass in the middle does no harm.
+                () = shutdown.cancelled() => Ok(()),
+            };
+            if report != Report::default() {
+                output.success(&report, show::line);
+            }
+            match outcome {
+                Ok(()) => {}
                 Err(failure) if failure.may_pass() => {
                     eprintln!("warning: {} [{}]", failure.message(), failure.code());
                 }
@@ -168,30 +214,25 @@ impl Cleanup {
         Ok(())
     }
 
-    /// A pass that ends early when a stop is asked for; killing one in the middle does no harm.
+    /// A pass that compares the buckets where that is due and nobody else does it.
     async fn watched_pass(
         &self,
         context: &Context,
         output: Output,
-        shutdown: &CancellationToken,
-    ) -> Result<Option<Report>, Failure> {
-        let pass = async {
-            let cleanup = context.clipbase.cleanup();
-            let mut found = None;
-            if self.reconcile {
-                let options = self.reconcile_options(true);
-                found = cleanup
-                    .reconcile_in_turn(&options, self.reconcile_every)
-                    .await?;
-            }
-            let mut report = self.pass(context, output, false).await?;
-            report.reconciled = found;
-            Ok(Some(report))
+        report: &mut Report,
+    ) -> Result<(), Failure> {
+        let cleanup = context.clipbase.cleanup();
+        let options = self.reconcile_options(true);
+        let found = if self.reconcile {
+            let turn = cleanup.reconcile_in_turn(&options, self.reconcile_every);
+            turn.await
+        } else {
+            Ok(None)
         };
-        tokio::select! {
-            outcome = pass => outcome,
-            () = shutdown.cancelled() => Ok(None),
-        }
+        // Rows expire even where the buckets cannot be compared.
+        self.pass(context, output, false, report).await?;
+        report.reconciled = found?;
+        Ok(())
     }
 
     /// Lists everything that a run would delete. For people, a page at a time; nothing is kept.
@@ -202,9 +243,9 @@ impl Cleanup {
         let mut after = None;
         loop {
             let page = cleanup.plan(after.as_ref()).await?;
-            jobs += page.jobs.len();
-            sources += page.sources.len();
-            objects += page.objects.len();
+            jobs += page.jobs.len() as u64;
+            sources += page.sources.len() as u64;
+            objects += page.objects.len() as u64;
             if output.is_json() {
                 plan.jobs.extend(page.jobs);
                 plan.sources.extend(page.sources);
@@ -233,6 +274,12 @@ impl Cleanup {
         });
         Ok(())
     }
+}
+
+fn left_over(report: &Report) -> Failure {
+    let what = show::count(report.objects_failed, "object");
+    let message = format!("{what} could not be removed; a later run tries again");
+    Failure::new("STORAGE_REMOVE_FAILED", message)
 }
 
 fn spinner(output: Output) -> ProgressBar {

@@ -22,11 +22,12 @@ use tokio_util::sync::CancellationToken;
 
 use super::target::{copy_out, unwritable};
 use super::wanted::Wanted;
-use crate::context::{Context, Global, find_ffmpeg, shutdown_token};
+use crate::context::{Context, Global, shutdown_token};
 use crate::environment::Environment;
 use crate::failure::Failure;
 use crate::output::Output;
 use crate::progress::Bar;
+use crate::tools::find_ffmpeg;
 
 /// Whose requests these are, among the idempotency keys of a shared database.
 const SCOPE: &str = "clipbase clip";
@@ -160,7 +161,7 @@ impl Clip {
         range: ClipRange,
     ) -> Result<(), Failure> {
         let source = ffmpeg.probe(&self.wanted.input).await?;
-        source.check(&ClipRequest {
+        let request = ClipRequest {
             source: self.wanted.input.clone(),
             start_ms: range.start_ms(),
             end_ms: range.end_ms(),
@@ -168,8 +169,8 @@ impl Clip {
             burn_subtitles: self.wanted.burn_subtitles,
             subtitle_lang: Some(self.wanted.subtitle_lang.clone()),
             scratch: global.data_dir.clone().unwrap_or_default(),
-        })?;
-        Ok(())
+        };
+        Ok(ffmpeg.check(&source, &request)?)
     }
 
     /// Where the clip goes: a place that can be written to, and not onto the source.

@@ -7,10 +7,11 @@ use clipbase::DatabaseMode;
 use clipbase::migrate;
 use serde::Serialize;
 
-use crate::context::{Context, Global, find_ffmpeg};
+use crate::context::{Context, Global};
 use crate::environment::Environment;
 use crate::failure::Failure;
 use crate::output::{Output, table};
+use crate::tools::find_ffmpeg;
 
 /// A transaction that is open for longer keeps vacuum from its work.
 const TRANSACTION_SECS_MAX: i64 = 300;

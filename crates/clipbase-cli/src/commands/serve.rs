@@ -13,10 +13,11 @@ use serde_json::json;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use crate::context::{Context, Global, find_ffmpeg, shutdown_token};
+use crate::context::{Context, Global, shutdown_token};
 use crate::environment::Environment;
 use crate::failure::Failure;
 use crate::output::Output;
+use crate::tools::find_ffmpeg;
 
 /// How often the gauges are read anew, and old histogram samples let go.
 const SAMPLE_PERIOD: Duration = Duration::from_secs(15);

@@ -2,6 +2,8 @@
 // `cfg(test)` tells clippy that helpers outside test functions are test code too.
 
 #[cfg(test)]
+mod cleanup;
+#[cfg(test)]
 mod clip;
 #[cfg(test)]
 mod crashes;
@@ -13,5 +15,7 @@ mod help;
 mod operator;
 #[cfg(test)]
 mod refusals;
+#[cfg(test)]
+mod storage;
 #[cfg(test)]
 mod support;

@@ -105,6 +105,11 @@ impl Cleanup<'_> {
     pub async fn expire(&self, limit: u32) -> Result<Vec<JobId>> {
         check_batch(limit)?;
         self.inner.check_installation().await?;
+        self.expire_rows(limit).await
+    }
+
+    /// As [`Cleanup::expire`], of a caller that has looked whose database it is.
+    pub(super) async fn expire_rows(&self, limit: u32) -> Result<Vec<JobId>> {
         let rows = self
             .database()
             .rows(

@@ -177,16 +177,17 @@ impl<'a> Cleanup<'a> {
     /// each batch.
     ///
     /// # Errors
-    /// `INSTALLATION_MISMATCH`, before anything is deleted; the database's, and the storage's listing's.
+    /// `INSTALLATION_MISMATCH`, before anything is deleted; `STORAGE_UNAVAILABLE`, after the rows have expired;
+    /// the database's, and the storage's listing's.
     pub async fn run(
         &self,
         options: &CleanupOptions,
         mut progress: impl FnMut(&Report),
     ) -> Result<Report> {
-        self.inner.check_installation().await?;
+        let away = self.inner.check_for_rows().await?;
         let limit = options.limit;
         let mut report = Report::default();
-        if let Some(reconcile) = &options.reconcile {
+        if let (Some(reconcile), None) = (&options.reconcile, &away) {
             let found = self
                 .reconcile(reconcile, None, |found| {
                     report.reconciled = Some(found.clone());
@@ -197,7 +198,8 @@ impl<'a> Cleanup<'a> {
             report.reconciled = Some(found);
         }
         while report.jobs_deleted < limit {
-            let batch = self.expire(batch(limit - report.jobs_deleted)).await?.len() as u64;
+            let left = batch(limit - report.jobs_deleted);
+            let batch = self.expire_rows(left).await?.len() as u64;
             report.jobs_deleted += batch;
             progress(&report);
             if batch == 0 {
@@ -206,7 +208,7 @@ impl<'a> Cleanup<'a> {
         }
         while report.sources_removed < limit {
             let left = batch(limit - report.sources_removed);
-            let batch = self.expire_sources(left).await?.len() as u64;
+            let batch = self.give_up_sources(left).await?.len() as u64;
             report.sources_removed += batch;
             if batch == 0 {
                 break;
@@ -219,6 +221,9 @@ impl<'a> Cleanup<'a> {
             if batch < u64::from(BATCH_MAX) {
                 break;
             }
+        }
+        if let Some(error) = away {
+            return Err(error);
         }
         let mut pace = Pace::new(options.max_deletes_per_second);
         self.drain_all(limit, u64::MAX, &mut pace, |drained| {

@@ -75,6 +75,11 @@ impl Cleanup<'_> {
     pub async fn expire_sources(&self, limit: u32) -> Result<Vec<JobId>> {
         check_batch(limit)?;
         self.inner.check_installation().await?;
+        self.give_up_sources(limit).await
+    }
+
+    /// As [`Cleanup::expire_sources`], of a caller that has looked whose database it is.
+    pub(super) async fn give_up_sources(&self, limit: u32) -> Result<Vec<JobId>> {
         let rows = self
             .database()
             .rows(&EXPIRE_SOURCES, &[&i64::from(limit)])

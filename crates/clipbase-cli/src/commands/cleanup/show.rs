@@ -4,24 +4,30 @@ use clipbase::cleanup::{BucketTally, PlanPage, ReconcileReport, Report};
 
 use crate::output::table;
 
-/// The summary of one run.
+/// The summary of one run: what happened, without what did not.
 pub(super) fn report(report: &Report) -> String {
-    let row = |what: &str, count: u64| vec![what.to_owned(), count.to_string()];
-    let mut text = table(
-        &["what", "count"],
-        [
-            row("expired jobs deleted", report.jobs_deleted),
-            row("sources of ended jobs given up", report.sources_removed),
-            row("objects removed", report.objects_removed),
-            row("objects kept, a job owns them", report.objects_kept),
-            row(
-                "objects put off, still being written",
-                report.objects_put_off,
-            ),
-            row("objects to try again later", report.objects_failed),
-            row("idempotency keys forgotten", report.requests_forgotten),
-        ],
-    );
+    let counts = [
+        ("expired jobs deleted", report.jobs_deleted),
+        ("sources of ended jobs given up", report.sources_removed),
+        ("objects removed", report.objects_removed),
+        ("objects kept, a job owns them", report.objects_kept),
+        (
+            "objects put off, still being written",
+            report.objects_put_off,
+        ),
+        ("objects to try again later", report.objects_failed),
+        ("idempotency keys forgotten", report.requests_forgotten),
+    ];
+    let rows: Vec<Vec<String>> = counts
+        .into_iter()
+        .filter(|(_, count)| *count > 0)
+        .map(|(what, count)| vec![what.to_owned(), count.to_string()])
+        .collect();
+    let mut text = if rows.is_empty() {
+        "nothing to clean up\n".to_owned()
+    } else {
+        table(&["what", "count"], rows)
+    };
     if let Some(found) = &report.reconciled {
         text += "\n";
         text += &reconciled(found);
@@ -33,7 +39,8 @@ pub(super) fn report(report: &Report) -> String {
 pub(super) fn line(report: &Report) -> String {
     let mut text = progress(report);
     if report.objects_failed > 0 {
-        text += &format!(", {} objects to try again later", report.objects_failed);
+        let failed = count(report.objects_failed, "object");
+        text += &format!(", {failed} to try again later");
     }
     if let Some(found) = &report.reconciled {
         text += &format!("; {}", reconcile_progress(found));
@@ -41,14 +48,22 @@ pub(super) fn line(report: &Report) -> String {
     text
 }
 
+/// `1 object`, `2 objects`.
+pub(super) fn count(number: u64, what: &str) -> String {
+    let plural = if number == 1 { "" } else { "s" };
+    format!("{number} {what}{plural}")
+}
+
+/// Where a run is, or what a pass did.
 pub(super) fn progress(report: &Report) -> String {
     match &report.reconciled {
         Some(found) if report.jobs_deleted == 0 && report.objects_removed == 0 => {
             reconcile_progress(found)
         }
         _ => format!(
-            "{} jobs deleted, {} objects removed",
-            report.jobs_deleted, report.objects_removed
+            "{} deleted, {} removed",
+            count(report.jobs_deleted, "job"),
+            count(report.objects_removed, "object")
         ),
     }
 }
@@ -56,8 +71,8 @@ pub(super) fn progress(report: &Report) -> String {
 pub(super) fn reconcile_progress(found: &ReconcileReport) -> String {
     let (sources, results) = (&found.sources, &found.results);
     format!(
-        "{} objects compared, {} that nobody owns, {} missing",
-        sources.objects + results.objects,
+        "{} compared, {} that nobody owns, {} missing",
+        count(sources.objects + results.objects, "object"),
         sources.unowned + results.unowned,
         sources.missing + results.missing
     )
@@ -90,16 +105,20 @@ pub(super) fn plan_page(page: &PlanPage) -> String {
 
 /// The end of a dry run.
 pub(super) fn plan_end(
-    jobs: usize,
-    sources: usize,
-    objects: usize,
+    jobs: u64,
+    sources: u64,
+    objects: u64,
     found: Option<&ReconcileReport>,
 ) -> String {
     let mut text = format!(
-        "{jobs} jobs would be deleted, {sources} sources given up, {objects} objects of the outbox removed\n"
+        "{} would be deleted, {} given up, {} of the outbox removed\n",
+        count(jobs, "job"),
+        count(sources, "source"),
+        count(objects, "object")
     );
     if let Some(found) = found {
-        text += "\n";
+        let unowned = count(found.sources.unowned + found.results.unowned, "object");
+        text += &format!("{unowned} that nobody owns would be removed\n\n");
         text += &reconciled(found);
     }
     text
@@ -132,19 +151,25 @@ fn reconciled(found: &ReconcileReport) -> String {
             row("results", &found.results),
         ],
     );
-    let mut name = |title: &str, items: Vec<String>| {
+    let mut name = |title: &str, all: u64, items: Vec<String>| {
+        let unnamed = all.saturating_sub(items.len() as u64);
         for item in items {
             text += &format!("{title}  {item}\n");
         }
+        if unnamed > 0 {
+            text += &format!("{title}  … and {unnamed} more\n");
+        }
     };
-    name("unowned", found.unowned_objects.clone());
-    name("foreign", found.foreign_objects.clone());
-    let missing = found.missing_objects.iter();
-    name(
-        "missing",
-        missing
-            .map(|object| format!("{}  of job {}", object.object_key, object.job))
-            .collect(),
-    );
+    let both = |of: fn(&BucketTally) -> u64| of(&found.sources) + of(&found.results);
+    let unowned = found.unowned_objects.clone();
+    name("unowned", both(|tally| tally.unowned), unowned);
+    let foreign = found.foreign_objects.clone();
+    name("foreign", both(|tally| tally.foreign), foreign);
+    let missing = found
+        .missing_objects
+        .iter()
+        .map(|object| format!("{}  of job {}", object.object_key, object.job))
+        .collect();
+    name("missing", both(|tally| tally.missing), missing);
     text
 }

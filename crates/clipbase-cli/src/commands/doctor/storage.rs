@@ -1,9 +1,11 @@
 //! What `doctor` asks of the object storage.
 
+use clipbase::Code;
 use clipbase::storage::{Bucket, KeyLayout, LayoutSample, Storage, probe, sample_layout};
 
 use super::{Checks, State};
 use crate::context::Context;
+use crate::failure::sentence;
 
 /// Tries both buckets, compares them with the settings, and looks at where their objects lie.
 pub(super) async fn check(context: &Context, checks: &mut Checks) {
@@ -39,13 +41,14 @@ async fn check_bucket(
             true
         }
         Some((step, error)) => {
-            let (code, what) = (error.code(), step.as_str());
-            let finding = format!("{name} in {whose}: cannot {what}: {error} [{code}]");
-            checks.add(
-                "storage",
-                State::Bad,
-                finding + "; run `clipbase bootstrap`",
-            );
+            let (code, what, why) = (error.code(), step.as_str(), sentence(error));
+            let finding = format!("{name} in {whose} fails at \"{what}\": {why} [{code}]");
+            let mend = match code {
+                Code::StorageForbidden => "; give a credential that may do this",
+                Code::StorageUnavailable => "; check its address, and run `clipbase bootstrap`",
+                _ => "; run `clipbase bootstrap`",
+            };
+            checks.add("storage", State::Bad, finding + mend);
             false
         }
     }
@@ -54,7 +57,7 @@ async fn check_bucket(
 async fn check_drift(storage: &dyn Storage, checks: &mut Checks) {
     let reports = match storage.ensure_buckets().await {
         Ok(reports) => reports,
-        Err(error) => return checks.add("buckets", State::Bad, error.to_string()),
+        Err(error) => return checks.add("buckets", State::Bad, sentence(&error)),
     };
     let mut is_good = true;
     for report in reports {
@@ -79,7 +82,7 @@ async fn check_layout(storage: &dyn Storage, configured: KeyLayout, checks: &mut
                 sample.bucket += seen.bucket;
                 sample.literal += seen.literal;
             }
-            Err(error) => return checks.add("key layout", State::Bad, error.to_string()),
+            Err(error) => return checks.add("key layout", State::Bad, sentence(&error)),
         }
     }
     let (state, finding) = judge(sample, configured);
@@ -87,24 +90,30 @@ async fn check_layout(storage: &dyn Storage, configured: KeyLayout, checks: &mut
 }
 
 fn judge(sample: LayoutSample, configured: KeyLayout) -> (State, String) {
-    let counts = format!(
-        "of {} objects looked at, {} lie at {{job}}/… (bucket) and {} at {{bucket}}/{{job}}/… (literal)",
-        sample.seen, sample.bucket, sample.literal
-    );
-    let (ours, others, other) = match configured {
-        KeyLayout::Bucket => (sample.bucket, sample.literal, "literal"),
-        KeyLayout::Literal => (sample.literal, sample.bucket, "bucket"),
+    let (ours, others, name, other) = match configured {
+        KeyLayout::Bucket => (sample.bucket, sample.literal, "bucket", "literal"),
+        KeyLayout::Literal => (sample.literal, sample.bucket, "literal", "bucket"),
     };
-    if others == 0 {
-        (State::Good, counts)
-    } else if ours == 0 {
-        let mend = format!("; set CLIPBASE_KEY_LAYOUT={other} to work with them");
-        (State::Bad, counts + &mend)
-    } else {
-        (
-            State::Note,
-            counts + "; those in the other layout are not seen",
-        )
+    match (ours, others) {
+        (0, 0) => (State::Good, format!("{name}; no job has objects yet")),
+        (_, 0) => {
+            let finding = format!("{name}, as all {ours} objects of jobs that were looked at");
+            (State::Good, finding)
+        }
+        (0, _) => {
+            let finding = format!(
+                "{name}, but the {others} objects of jobs that were looked at lie in the layout {other}; set \
+                 CLIPBASE_KEY_LAYOUT={other} to work with them"
+            );
+            (State::Bad, finding)
+        }
+        _ => {
+            let finding = format!(
+                "{name}; of the objects of jobs that were looked at, {ours} lie so, and {others} in the layout \
+                 {other}, where they are not seen"
+            );
+            (State::Note, finding)
+        }
     }
 }
 

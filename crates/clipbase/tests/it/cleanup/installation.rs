@@ -10,7 +10,7 @@ use clipbase::{Clipbase, Code, Settings, WorkerId};
 use clipbase_testkit::builders::new_job;
 use clipbase_testkit::{Bench, TestDatabase, run};
 
-use super::{clean_up, finished, objects};
+use super::{clean_up, finished, objects, outbox};
 use crate::support::{exists, expire};
 
 const MARKER: &str = ".clipbase-installation";
@@ -124,6 +124,46 @@ async fn a_storage_that_is_away_for_a_moment_is_asked_again() {
         let asked = bench.storage.calls(Operation::ReadSmall);
         clipbase.leases().claim(&options).await.unwrap();
         assert_eq!(bench.storage.calls(Operation::ReadSmall), asked);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn rows_expire_where_only_the_storage_cannot_be_asked() {
+    run(async |bench| {
+        let lease = finished(bench).await;
+        let raw = bench.database.raw().await;
+        expire(&raw, lease.job_id()).await;
+        let away = Code::StorageUnavailable;
+        bench.storage.fail_next(Operation::ReadSmall, away);
+        let mut deleted = 0;
+        let options = CleanupOptions::default();
+        let clipbase = restarted(bench);
+        let cleanup = clipbase.cleanup();
+        let outcome = cleanup.run(&options, |report| deleted = report.jobs_deleted);
+        assert_eq!(outcome.await.unwrap_err().code(), away);
+        assert_eq!(deleted, 1);
+        assert!(outbox(bench).await > 0);
+        assert_eq!(bench.storage.calls(Operation::Remove), 0);
+
+        // A copy stays untouched, whether the storage is there or not.
+        let lease = finished(bench).await;
+        expire(&raw, lease.job_id()).await;
+        let sql = "UPDATE clipbase_installation SET database_identity = 'elsewhere'";
+        raw.execute(sql, &[]).await.unwrap();
+        let clipbase = restarted(bench);
+        bench.storage.fail_next(Operation::ReadSmall, away);
+        let refused = clipbase.cleanup().run(&options, |_| ()).await.unwrap_err();
+        assert_eq!(refused.code(), Code::InstallationMismatch);
+        assert!(
+            bench
+                .clipbase
+                .jobs()
+                .get(lease.job_id())
+                .await
+                .unwrap()
+                .is_some()
+        );
     })
     .await;
 }

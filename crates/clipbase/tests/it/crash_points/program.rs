@@ -40,7 +40,9 @@ pub(super) fn handle(
     database: &str,
     storage: &world::Address,
 ) -> Result<Clipbase> {
+    // Wake-ups come when they come: the steps have to be the same every time.
     let config = DatabaseConfig::from_url(database)?
+        .with_wakeups(false)
         .with_mode(mode)
         .with_pool_size(1)?;
     Clipbase::new(&config, storage.open()?, Settings::default())

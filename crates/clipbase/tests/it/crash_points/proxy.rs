@@ -15,7 +15,9 @@ use crate::support::{job, kinds};
 
 /// A handle whose every word goes through the proxy, on one connection.
 fn through(proxy: &FaultProxy, bench: &Bench, mode: DatabaseMode) -> Clipbase {
-    let config = DatabaseConfig::from_url(&proxy.url()).unwrap();
+    let config = DatabaseConfig::from_url(&proxy.url())
+        .unwrap()
+        .with_wakeups(false);
     let config = config.with_mode(mode).with_pool_size(1).unwrap();
     let config = config.with_call_deadline(Duration::from_secs(5));
     let storage = Arc::new(bench.storage.clone());

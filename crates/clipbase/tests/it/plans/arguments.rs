@@ -8,6 +8,9 @@ const KEY: &str = "md5('key 7')::uuid";
 /// The arguments of a statement, for so many jobs where it takes several. Panics for a statement that has none
 /// here.
 pub(super) fn of(name: &str, count: u32) -> Vec<String> {
+    if name.starts_with("cleanup.") {
+        return cleanup(name, count);
+    }
     let list: &[&str] = match name {
         "jobs.create" => return create(),
         "jobs.create_many" => return create_many(count),
@@ -58,6 +61,23 @@ pub(super) fn of(name: &str, count: u32) -> Vec<String> {
             JOB, "'retry'", "1", WORKER, "'X'", "'x'", "604800", "5", "300", "NULL",
         ],
         "leases.reap" => &["NULL", "60", "100", "604800", "5", "300", "3600"],
+        "installation.read" | "migrate.applied" | "inspect.server" | "inspect.queues" => &[],
+        "wakeups.notify" => &["''"],
+        "installation.adopt" => &["false", "'here'"],
+        "inspect.lost_leases" => &["60"],
+        "inspect.audit" => &["'00000000-0000-0000-0000-000000000000'", "1000"],
+        "api_keys.create" => &["gen_random_uuid()", "'name'", "'hash'", "'jobs:read'", "60"],
+        "api_keys.get" | "api_keys.revoke" | "api_keys.find_hash" => &[KEY],
+        "api_keys.list" => &[KEY, "101"],
+        "api_keys.rotate" => &[KEY, "gen_random_uuid()", "'hash'", "3600", "60", "60000"],
+        "api_keys.take" => &[KEY, "sha256('hash 7')", "60", "60000"],
+        _ => unknown(name),
+    };
+    owned(list)
+}
+
+fn cleanup(name: &str, count: u32) -> Vec<String> {
+    let list: &[&str] = match name {
         "cleanup.expire" | "cleanup.expired" => &["60", "1000"],
         "cleanup.forget_requests" | "cleanup.due_deletions" | "cleanup.expire_sources" => &["1000"],
         "cleanup.take_deletions" => &["'results'", "1000"],
@@ -79,25 +99,15 @@ pub(super) fn of(name: &str, count: u32) -> Vec<String> {
         "cleanup.confirm_deletions" => return vec![keys(count)],
         "cleanup.fail_deletions" => return vec![keys(count), "'STORAGE_UNAVAILABLE'".to_owned()],
         "cleanup.confirm_turn" | "cleanup.take_turn" => &["3600"],
-        "cleanup.backlog"
-        | "cleanup.clock"
-        | "cleanup.objects_table"
-        | "installation.read"
-        | "migrate.applied"
-        | "inspect.server"
-        | "inspect.queues" => &[],
-        "wakeups.notify" => &["''"],
-        "installation.adopt" => &["false", "'here'"],
-        "inspect.lost_leases" | "cleanup.due_work" => &["60"],
-        "inspect.audit" => &["'00000000-0000-0000-0000-000000000000'", "1000"],
-        "api_keys.create" => &["gen_random_uuid()", "'name'", "'hash'", "'jobs:read'", "60"],
-        "api_keys.get" | "api_keys.revoke" | "api_keys.find_hash" => &[KEY],
-        "api_keys.list" => &[KEY, "101"],
-        "api_keys.rotate" => &[KEY, "gen_random_uuid()", "'hash'", "3600", "60", "60000"],
-        "api_keys.take" => &[KEY, "sha256('hash 7')", "60", "60000"],
-        _ => panic!("{name} has no arguments to be planned with; add them here"),
+        "cleanup.backlog" | "cleanup.clock" | "cleanup.objects_table" => &[],
+        "cleanup.due_work" => &["60"],
+        _ => unknown(name),
     };
-    list.iter().map(|text| (*text).to_owned()).collect()
+    owned(list)
+}
+
+fn unknown(name: &str) -> ! {
+    panic!("{name} has no arguments to be planned with; add them here")
 }
 
 fn owned(list: &[&str]) -> Vec<String> {
