@@ -67,14 +67,15 @@ function stats(at, { statuses, minutes, at: now }) {
 function rows(place, jobs) {
   const focused = document.activeElement?.closest?.("tr")?.dataset.job;
   place.replaceChildren(...jobs.map((job) => {
-    const row = element("tr", { "data-job": job.id },
-      element("td", {}, element("span", { class: `status ${job.status}` }, job.status), detail(job)),
+    const href = `#/jobs/${job.id}`;
+    // One stop for the Tab key in each row: the link that every width shows.
+    const status = element("a", { href, class: `status ${job.status}`, "aria-label": `${job.status}, job ${job.id}` }, job.status);
+    return element("tr", { "data-job": job.id },
+      element("td", {}, status, detail(job)),
       element("td", {}, `${clock(job.start)} – ${clock(job.end)}`),
       element("td", {}, job.source.type),
       element("td", {}, when(job.created_at)),
-      element("td", {}, element("a", { href: `#/jobs/${job.id}` }, element("code", {}, job.id))));
-    row.firstChild.firstChild.replaceWith(element("a", { href: `#/jobs/${job.id}`, class: `status ${job.status}` }, job.status));
-    return row;
+      element("td", {}, element("a", { href, tabindex: "-1" }, element("code", {}, job.id))));
   }));
   if (focused) place.querySelector(`tr[data-job="${focused}"] a`)?.focus();
 }

@@ -62,6 +62,7 @@ function draw(at, job) {
   at("status").textContent = job.status;
   at("status").className = `status ${job.status}`;
   at("progress").value = job.progress;
+  at("progress").hidden = !["queued", "processing"].includes(job.status);
   at("cancel").hidden = !["queued", "processing"].includes(job.status) || Boolean(job.cancel_requested_at);
   at("retry").hidden = job.status !== "failed";
   at("delete").hidden = job.status === "processing";
@@ -94,6 +95,7 @@ async function result(at, path) {
 function add(place, event) {
   if (place.querySelector(`[data-seq="${event.seq}"]`)) return;
   const { set: _set, ...data } = event.data ?? {};
-  const text = Object.keys(data).length ? JSON.stringify(data) : "";
-  place.append(element("li", { "data-seq": event.seq }, when(event.ts), element("b", {}, event.type), " ", element("code", {}, text)));
+  const plain = (value) => (typeof value === "object" ? JSON.stringify(value) : String(value));
+  const text = Object.entries(data).map(([name, value]) => `${name.replaceAll("_", " ")} ${plain(value)}`).join(" · ");
+  place.append(element("li", { "data-seq": event.seq }, when(event.ts), element("b", {}, event.type), " ", element("span", {}, text)));
 }

@@ -67,6 +67,7 @@ impl Serve {
         output: Output,
     ) -> Result<(), Failure> {
         let wants_keys = environment.wants_keys()?;
+        self.check_exposure(wants_keys)?;
         // Before the database, so that a port that is taken is told at once.
         let listener = bind(self.listen).await?;
         let address = listener.local_addr().unwrap_or(self.listen);
@@ -115,6 +116,19 @@ impl Serve {
             }
         }
         Ok(ended?)
+    }
+
+    /// Refuses before anything is opened what the API would refuse to serve.
+    fn check_exposure(&self, wants_keys: bool) -> Result<(), Failure> {
+        if wants_keys || self.allow_anonymous || self.listen.ip().is_loopback() {
+            return Ok(());
+        }
+        let what = format!(
+            "--listen {}: without keys whoever reaches this port may do anything; listen on 127.0.0.1, or allow it \
+             with --allow-anonymous, or turn keys on (docs/API_KEYS.md)",
+            self.listen
+        );
+        Err(Failure::new("CONFIG_INVALID", what))
     }
 
     fn options(&self, context: &Context, metrics: MetricsText) -> ApiOptions {

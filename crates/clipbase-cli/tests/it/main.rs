@@ -6,7 +6,11 @@ mod cleanup;
 #[cfg(test)]
 mod clip;
 #[cfg(test)]
+mod conformance;
+#[cfg(test)]
 mod crashes;
+#[cfg(test)]
+mod dashboard;
 #[cfg(test)]
 mod embedded;
 #[cfg(test)]
@@ -17,6 +21,10 @@ mod keys;
 mod operator;
 #[cfg(test)]
 mod refusals;
+#[cfg(test)]
+mod serve;
+#[cfg(test)]
+mod serving;
 #[cfg(test)]
 mod storage;
 #[cfg(test)]

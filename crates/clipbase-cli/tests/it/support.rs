@@ -292,6 +292,16 @@ impl Gate {
         command.env("FFMPEG_BIN", &self.program).spawn().unwrap()
     }
 
+    /// What runs instead of ffmpeg.
+    pub(crate) fn program(&self) -> &Path {
+        &self.program
+    }
+
+    /// The file that opens the gate for every ffmpeg to come, for as long as it is there.
+    pub(crate) fn opening(&self) -> PathBuf {
+        self.ready.with_extension("open")
+    }
+
     /// Waits until ffmpeg stands at the gate.
     pub(crate) async fn reached(&self) {
         wait_until("ffmpeg stands at the gate", async || self.ready.exists()).await;
@@ -306,7 +316,7 @@ impl Gate {
 
     /// Lets ffmpeg go on, and every later one pass.
     pub(crate) fn open(&self) {
-        fs::write(self.ready.with_extension("open"), "").unwrap();
+        fs::write(self.opening(), "").unwrap();
         fs::write(self.program.with_file_name("gate"), "go\n").unwrap();
     }
 }

@@ -1,0 +1,61 @@
+//! The dashboard in a browser: `tests/browser` uses it as a person does.
+//!
+//! It needs node, npm and a Chromium: `scripts/setup --test` installs them. The pictures that it takes are in
+//! `target/tmp/dashboard`.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::serving::{Serving, output, succeeds};
+use crate::support::{Gate, Place, Stop};
+
+/// What the program is made of.
+const FILES: [&str; 5] = [
+    "package.json",
+    "package-lock.json",
+    ".npmrc",
+    "main.js",
+    "page.js",
+];
+
+#[tokio::test]
+async fn a_person_makes_watches_and_cancels_clips() {
+    let program = install();
+    let place = Place::on_a_database().await;
+    let gate = Gate::new(&place, Stop::Before);
+    fs::write(gate.opening(), "").unwrap();
+    let serving = Serving::start(&place, &[], Some(gate.program()));
+    let mut node = Command::new("node");
+    node.arg(program.path().join("main.js"))
+        .arg(serving.url())
+        .arg(place.path("talk.mp4"))
+        .arg(gate.opening())
+        .arg(pictures());
+    assert_eq!(succeeds(&output(&mut node)), "good\n");
+    serving.terminate().good();
+    place.assert_tidy();
+}
+
+fn pictures() -> PathBuf {
+    Path::new(env!("CARGO_TARGET_TMPDIR")).join("dashboard")
+}
+
+/// Returns a folder with the program and its packages.
+fn install() -> tempfile::TempDir {
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/browser");
+    let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    for file in FILES {
+        fs::copy(source.join(file), folder.path().join(file)).unwrap();
+    }
+    let mut npm = Command::new("npm");
+    npm.args([
+        "ci",
+        "--ignore-scripts",
+        "--prefer-offline",
+        "--no-audit",
+        "--no-fund",
+    ]);
+    succeeds(&output(npm.current_dir(folder.path())));
+    folder
+}
