@@ -49,7 +49,7 @@ Environment:
   CLIPBASE_KEEP_DONE, CLIPBASE_KEEP_FAILED, CLIPBASE_KEEP_SOURCES
                                how long jobs, and sources of ended jobs, are kept: 12h, 7d,
                                forever; see docs/STORAGE.md
-  ADMIN_ENABLED, API_KEY_AUTH  `true` both: the API asks for keys, which `clipbase keys` makes
+  ADMIN_ENABLED, API_KEY_AUTH  both true: the API asks for keys; see docs/API_KEYS.md
   CLIPBASE_DATA_DIR            where everything local is kept
   CLIPBASE_PG_BIN              the folder with `postgres`, when the private server is not found
   FFMPEG_BIN, FFPROBE_BIN      the programs, when they are not on PATH

@@ -1,7 +1,7 @@
 //! Logs, spans and metrics: what they must have, and what they must not.
 
 use std::io::Write;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, Once};
 
 use axum::Router;
 use clipbase_testkit::run;
@@ -13,7 +13,22 @@ use tracing_subscriber::fmt::format::FmtSpan;
 use crate::support::{get, local, post, request, send};
 
 #[derive(Clone, Default)]
-struct Lines(Arc<Mutex<Vec<u8>>>);
+pub(crate) struct Lines(Arc<Mutex<Vec<u8>>>);
+
+impl Lines {
+    pub(crate) fn text(&self) -> String {
+        String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
+    }
+}
+
+/// A place that another test's thread comes by first would else be switched off for all threads, since nobody
+/// listens there.
+pub(crate) fn hear_all_threads() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        tracing::subscriber::set_global_default(tracing_subscriber::registry()).unwrap();
+    });
+}
 
 impl Write for Lines {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
@@ -68,9 +83,7 @@ async fn send_secrets(web: &Router) {
 /// On a runtime of one thread, so that all tasks run where it listens.
 #[tokio::test]
 async fn nothing_secret_is_logged_or_counted() {
-    // A place that another test's thread comes by first would else be switched off for all threads, since nobody
-    // listens there.
-    tracing::subscriber::set_global_default(tracing_subscriber::registry()).unwrap();
+    hear_all_threads();
     let lines = Lines::default();
     let subscriber = tracing_subscriber::fmt()
         .with_max_level(tracing::Level::TRACE)
@@ -82,7 +95,7 @@ async fn nothing_secret_is_logged_or_counted() {
     let _subscriber = tracing::subscriber::set_default(subscriber);
     let _recorder = metrics::set_default_local_recorder(recorder);
     run(async |bench| send_secrets(&local(bench, |_| ()).await.router).await).await;
-    let mut text = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
+    let mut text = lines.text();
     assert!(
         text.contains("/v1/jobs/{id}/retry") && text.contains("status=422"),
         "{text}"

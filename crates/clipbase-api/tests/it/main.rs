@@ -5,6 +5,8 @@
 #[cfg(test)]
 mod access;
 #[cfg(test)]
+mod auth_matrix;
+#[cfg(test)]
 mod bulk;
 #[cfg(test)]
 mod create;
@@ -18,6 +20,8 @@ mod events;
 mod health;
 #[cfg(test)]
 mod jobs;
+#[cfg(test)]
+mod keys;
 #[cfg(test)]
 mod leaks;
 #[cfg(test)]

@@ -36,7 +36,7 @@ pub(crate) struct Create {
     #[arg(long)]
     name: String,
     /// What it may do: jobs:read, jobs:write or admin; again for more
-    #[arg(long = "scope", required = true)]
+    #[arg(long = "scope", value_name = "SCOPE", required = true)]
     scopes: Vec<Scope>,
     /// Requests a minute, 1 to 60000 [default: 60]
     #[arg(long, value_name = "N")]

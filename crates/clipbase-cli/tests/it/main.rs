@@ -16,6 +16,8 @@ mod embedded;
 #[cfg(test)]
 mod help;
 #[cfg(test)]
+mod keys;
+#[cfg(test)]
 mod operator;
 #[cfg(test)]
 mod refusals;
