@@ -89,7 +89,7 @@ async fn every_route_asks_for_the_scope_that_it_documents() {
             options.stream_time_max = Duration::from_millis(100);
         });
         let routes = guarded(bench);
-        assert_eq!(routes.len(), 14, "{routes:?}");
+        assert_eq!(routes.len(), 13, "{routes:?}");
         for (method, path, scope) in routes {
             for (key, other) in [
                 ("jobs:read", "jobs:read"),
