@@ -158,12 +158,6 @@ pub(crate) fn shutdown_token() -> CancellationToken {
     token
 }
 
-/// Half to one and a half times as long, so that processes do not act in step.
-pub(crate) fn jittered(pause: Duration) -> Duration {
-    let random = uuid::Uuid::new_v4().as_fields().0;
-    pause.mul_f64(0.5 + f64::from(random) / f64::from(u32::MAX))
-}
-
 async fn interrupted() {
     let Ok(mut terminate) =
         tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())

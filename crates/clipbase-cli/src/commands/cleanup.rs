@@ -12,10 +12,11 @@ use clipbase::cleanup::{
     CleanupOptions, DueDeletion, GRACE, GRACE_MIN, PlannedJob, PlannedSource, ReconcileOptions,
     ReconcileReport, ReconcileSource, Report,
 };
+use clipbase_worker::runtime::jittered;
 use indicatif::{ProgressBar, ProgressDrawTarget};
 use serde::Serialize;
 
-use crate::context::{Context, Global, jittered, shutdown_token};
+use crate::context::{Context, Global, shutdown_token};
 use crate::environment::Environment;
 use crate::failure::Failure;
 use crate::output::Output;

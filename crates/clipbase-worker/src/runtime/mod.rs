@@ -293,8 +293,8 @@ impl Worker {
     }
 }
 
-/// Half to one and a half times as long, so that workers do not ask in step.
-fn jittered(pause: Duration) -> Duration {
+/// Half to one and a half times as long, so that processes do not act in step.
+pub fn jittered(pause: Duration) -> Duration {
     let random = WorkerId::new().as_uuid().as_fields().0;
     pause.mul_f64(0.5 + f64::from(random) / f64::from(u32::MAX))
 }

@@ -68,7 +68,7 @@ fn backoff(policy: RetryPolicy, failures: u32) -> Duration {
         .base
         .saturating_mul(2_u32.saturating_pow(failures.saturating_sub(1)))
         .min(policy.cap);
-    doubled.mul_f64(f64::from(uuid::Uuid::new_v4().as_fields().0) / f64::from(u32::MAX))
+    crate::db::jittered(doubled)
 }
 
 #[cfg(test)]
