@@ -121,7 +121,8 @@ async fn a_flood_of_wrong_keys_is_bounded_and_holds_up_nobody_who_is_known() {
     .await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
+/// On one thread, so that nothing answers a call within its first poll.
+#[tokio::test]
 async fn callers_who_go_away_leave_no_place_taken() {
     run(async |bench: &Bench| {
         let (_, plain) = key(&bench.clipbase, 60_000).await;
