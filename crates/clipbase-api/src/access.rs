@@ -2,8 +2,12 @@
 //!
 //! The API knows no keys. An [`Authenticator`] turns the credential of a request into a [`Principal`]; each route
 //! names the [`Scope`] that it needs. Without an authenticator every request acts as the local admin, and then a web
-//! page of another site must not be able to send one: see [`check_site`].
+//! page of another site must not be able to send one: see [`check_site`]. What lasts longer than a request asks again:
+//! [`holders`].
 
+pub(crate) mod holders;
+
+use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -73,7 +77,7 @@ impl From<Error> for Denied {
     }
 }
 
-/// Knows keys. Called once a request, before anything of it is read.
+/// Knows keys. Asked once a request, before anything of it is read, and from time to time for what goes on.
 #[async_trait]
 pub trait Authenticator: fmt::Debug + Send + Sync {
     /// Finds out who asks, by what came as `Authorization: Bearer …`; `None` when nothing did.
@@ -81,6 +85,22 @@ pub trait Authenticator: fmt::Debug + Send + Sync {
     /// # Errors
     /// A [`Denied`]; the request is answered with it.
     async fn authenticate(&self, credential: Option<&str>) -> Result<Principal, Denied>;
+
+    /// Tells which of these keys, by [`Principal::key_id`], still hold, and what each may do now; it must cost their
+    /// owners nothing. Asked once every [`ApiOptions::keep_alive`](crate::ApiOptions::keep_alive) while streams are
+    /// open, for the keys of all of them together, 1,000 at most; the streams of a key that is not in the answer, or
+    /// that may no longer read, are ended.
+    ///
+    /// `None`, as unless implemented, says that this is not known: streams then last until their time is up.
+    ///
+    /// # Errors
+    /// What kept the authenticator from finding out. The streams go on, and it is asked again.
+    async fn still_hold(
+        &self,
+        _key_ids: &[String],
+    ) -> clipbase::Result<Option<HashMap<String, Scopes>>> {
+        Ok(None)
+    }
 }
 
 /// The headers that say where a key's rate stands, with what each means.

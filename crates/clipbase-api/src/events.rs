@@ -1,5 +1,6 @@
 //! A job's log over HTTP: page by page, or live as server-sent events.
 
+pub(crate) mod ends;
 pub(crate) mod follower;
 mod page;
 pub(crate) mod stream;
@@ -10,6 +11,8 @@ use http::{HeaderMap, header};
 use serde::Deserialize;
 use utoipa::IntoParams;
 
+use self::ends::Ends;
+use crate::access::Principal;
 use crate::envelope::{ApiError, ApiResult};
 use crate::extract::{Params, PathJob, single_header};
 use crate::openapi::Success;
@@ -36,7 +39,8 @@ pub(crate) struct EventParams {
 ///
 /// With `Accept: text/event-stream` the answer is a stream: the job's events with their number as `id`, `progress`
 /// without an id, and `end` when the job has ended. It resumes after `Last-Event-ID`; a client that comes back though
-/// everything was said gets 204, which tells a browser to stay away.
+/// everything was said gets 204, which tells a browser to stay away. A stream whose key is revoked or may no longer
+/// read says `refused`, with a code and a message, and ends.
 #[utoipa::path(get, path = "/v1/jobs/{id}/events", operation_id = "getEvents", tag = "jobs",
     params(("id" = uuid::Uuid, Path, description = "The job."), EventParams,
         ("Last-Event-ID" = Option<i32>, Header, minimum = 0, nullable = false,
@@ -49,6 +53,7 @@ pub(crate) async fn get(
     State(app): State<App>,
     PathJob(id): PathJob,
     Params(params): Params<EventParams>,
+    axum::Extension(owner): axum::Extension<Principal>,
     headers: HeaderMap,
     draining: Option<axum::Extension<Draining>>,
 ) -> ApiResult<Response> {
@@ -71,7 +76,8 @@ pub(crate) async fn get(
     }
     let is_resumed = resumed.is_some();
     let draining = draining.map(|axum::Extension(draining)| draining);
-    stream::open(&app, id, resumed.unwrap_or(after), is_resumed, draining).await
+    let ends = Ends::of(&app, &owner, draining);
+    stream::open(&app, id, resumed.unwrap_or(after), is_resumed, ends).await
 }
 
 fn wants_stream(headers: &HeaderMap) -> bool {

@@ -1,5 +1,6 @@
 //! API keys: who shows one, and the routes to make, list, revoke and rotate them.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -51,6 +52,18 @@ impl Authenticator for KeyAuthenticator {
             scopes: owner.scopes,
             rate: Some(owner.rate),
         })
+    }
+
+    async fn still_hold(
+        &self,
+        key_ids: &[String],
+    ) -> clipbase::Result<Option<HashMap<String, Scopes>>> {
+        let ids: Vec<ApiKeyId> = key_ids.iter().filter_map(|id| id.parse().ok()).collect();
+        let held = self.verifier.still_hold(&ids).await?;
+        let by_text = held
+            .into_iter()
+            .map(|(id, scopes)| (id.to_string(), scopes));
+        Ok(Some(by_text.collect()))
     }
 }
 

@@ -16,11 +16,12 @@ use clipbase::jobs::{Minute, THROUGHPUT_MINUTES_MAX};
 use futures_util::stream;
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
-use tokio::time::Instant;
 use utoipa::IntoParams;
 
+use crate::access::Principal;
 use crate::envelope::{ApiError, ApiResult};
-use crate::events::stream::{Slot, drained, event_stream};
+use crate::events::ends::Ends;
+use crate::events::stream::{Slot, event_stream};
 use crate::extract::Params;
 use crate::jobs::JobStatusName;
 use crate::jobs::read::read_page;
@@ -212,13 +213,15 @@ pub(crate) struct LiveParams {
 /// Watches the queue.
 ///
 /// A stream of `stats` (the counts by state, and how many jobs ended in each minute of the last hour) and `jobs` (the
-/// newest jobs, as a page of the list). The numbers come every second, the list when it has changed.
+/// newest jobs, as a page of the list). The numbers come every second, the list when it has changed. A stream whose key is
+/// revoked or may no longer read says `refused`, with a code and a message, and ends.
 #[utoipa::path(get, path = "/v1/live", operation_id = "watchQueue", tag = "jobs",
     params(LiveParams),
     responses((status = 200, description = "The stream.", body = String, content_type = "text/event-stream")))]
 pub(crate) async fn get(
     State(app): State<App>,
     Params(params): Params<LiveParams>,
+    axum::Extension(owner): axum::Extension<Principal>,
     draining: Option<axum::Extension<Draining>>,
 ) -> ApiResult<Response> {
     let slot = Slot::take(&app.streams)?;
@@ -226,8 +229,12 @@ pub(crate) async fn get(
     let watcher = Watcher {
         stats: watch(Topic::Stats)?,
         jobs: watch(Topic::Jobs(params.status))?,
-        draining: draining.map(|axum::Extension(draining)| draining),
-        ends_at: Instant::now() + app.options.stream_time_max,
+        ends: Ends::of(
+            &app,
+            &owner,
+            draining.map(|axum::Extension(draining)| draining),
+        ),
+        is_over: false,
         _slot: slot,
     };
     let events = stream::unfold(watcher, async |mut watcher| {
@@ -245,17 +252,22 @@ pub(crate) async fn get(
 struct Watcher {
     stats: watch::Receiver<Word>,
     jobs: watch::Receiver<Word>,
-    draining: Option<Draining>,
-    ends_at: Instant,
+    ends: Ends,
+    is_over: bool,
     _slot: Slot,
 }
 
 impl Watcher {
     async fn next(&mut self) -> Option<Event> {
+        if self.is_over {
+            return None;
+        }
         tokio::select! {
             biased;
-            () = drained(self.draining.as_ref()) => None,
-            () = tokio::time::sleep_until(self.ends_at) => None,
+            last = self.ends.reached() => {
+                self.is_over = true;
+                last
+            }
             text = changed(&mut self.stats) => text.map(|text| event(Topic::Stats, &text)),
             text = changed(&mut self.jobs) => text.map(|text| event(Topic::Jobs(None), &text)),
         }

@@ -77,10 +77,10 @@ pub struct ApiOptions {
     pub idle_timeout: Duration,
     /// How many event streams may be open at once. 1 to 1,000, which is also the default.
     pub streams_max: usize,
-    /// How long a stream lasts before its client has to come back, with a key that still holds. 100 ms to a day;
-    /// one hour by default.
+    /// How long a stream lasts before its client has to come back. 100 ms to a day; one hour by default.
     pub stream_time_max: Duration,
-    /// How often streams say that they are alive. 100 ms to 10 minutes; 15 s by default.
+    /// How often streams say that they are alive, and how often it is asked whether their keys still hold. 100 ms to
+    /// 10 minutes; 15 s by default.
     pub keep_alive: Duration,
     /// How often the one follower looks for news. 1 ms to a minute; half a second by default.
     pub follow_interval: Duration,
@@ -118,11 +118,12 @@ impl Default for ApiOptions {
 }
 
 impl ApiOptions {
-    /// Checks every bound.
+    /// Checks every bound, as [`Api::new`](crate::Api::new) does too: for a caller who wants to know before anything is
+    /// opened.
     ///
     /// # Errors
     /// `INVALID_INPUT` naming the option.
-    pub(crate) fn check(&self) -> Result<()> {
+    pub fn check(&self) -> Result<()> {
         const MOMENT: Duration = Duration::from_millis(100);
         const LONG: Duration = Duration::from_secs(600);
         const DAY: Duration = Duration::from_secs(24 * 3_600);

@@ -18,6 +18,7 @@ use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::cors::{AllowOrigin, CorsLayer};
 
 use crate::access::RATE_NAMES;
+use crate::access::holders::Holders;
 use crate::dashboard::{self, Dashboard};
 use crate::docs_page::{self, Page};
 use crate::envelope::{ApiError, HttpCode};
@@ -35,6 +36,7 @@ pub(crate) struct Shared {
     pub(crate) options: ApiOptions,
     pub(crate) follower: Follower,
     pub(crate) board: Board,
+    pub(crate) holders: Holders,
     pub(crate) dashboard: Dashboard,
     pub(crate) streams: Arc<Semaphore>,
     pub(crate) verdict: Verdict,
@@ -77,6 +79,7 @@ impl Api {
         let app = App(Arc::new(Shared {
             follower: Follower::new(clipbase.clone(), options.follow_interval),
             board: Board::new(),
+            holders: Holders::new(options.authenticator.clone(), options.keep_alive),
             dashboard: Dashboard::new(&options.storage_origins),
             streams: Arc::new(Semaphore::new(options.streams_max)),
             verdict: Verdict::default(),

@@ -47,6 +47,13 @@ pub(crate) struct StorageEnvironment {
     pub(crate) result_types: Option<String>,
 }
 
+impl StorageEnvironment {
+    /// Whether anything asks for a Supabase project's storage; without, it is a folder of this machine.
+    pub(crate) fn is_supabase(&self) -> bool {
+        self.project_url.is_some() || self.storage_url.is_some() || self.key.is_some()
+    }
+}
+
 /// What it says of how long things are kept.
 pub(crate) struct RetentionEnvironment {
     pub(crate) done: Option<String>,

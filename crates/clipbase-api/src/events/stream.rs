@@ -1,5 +1,5 @@
-//! A job's log as server-sent events, until the job ends, its client goes, the server stops, or the stream's time is
-//! up.
+//! A job's log as server-sent events, until the job ends, its client goes, or one of the stream's own
+//! [`Ends`](super::ends::Ends) is reached.
 //!
 //! A stream catches up by itself, page by page and only as fast as its client reads; then it lives off the
 //! [`Follower`](super::follower::Follower). It holds a page of events at most.
@@ -18,14 +18,13 @@ use serde::Serialize;
 use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::Instant;
 
+use super::ends::Ends;
 use super::follower::News;
 use super::page::EventView;
 use crate::envelope::{ApiError, ApiResult, HttpCode};
 use crate::jobs::JobStatusName;
 use crate::router::App;
-use crate::serve::Draining;
 
 /// How many events a stream reads at once while it catches up.
 const PAGE: u32 = 20;
@@ -38,7 +37,7 @@ pub(super) async fn open(
     job: JobId,
     after: i32,
     is_resumed: bool,
-    draining: Option<Draining>,
+    ends: Ends,
 ) -> ApiResult<Response> {
     let slot = Slot::take(&app.streams)?;
     let first = app.clipbase.events().after(job, after, PAGE).await?;
@@ -58,10 +57,9 @@ pub(super) async fn open(
         _slot: slot,
     };
     live.take_page(first);
-    let ends_at = Instant::now() + app.options.stream_time_max;
-    let events = stream::unfold((live, draining), move |(mut live, draining)| async move {
-        let event = live.next(draining.as_ref(), ends_at).await?;
-        Some((Ok::<_, Infallible>(event), (live, draining)))
+    let events = stream::unfold((live, ends), async |(mut live, mut ends)| {
+        let event = live.next(&mut ends).await?;
+        Some((Ok::<_, Infallible>(event), (live, ends)))
     });
     let keep_alive = KeepAlive::new()
         .interval(app.options.keep_alive)
@@ -136,7 +134,7 @@ struct Live {
 }
 
 impl Live {
-    async fn next(&mut self, draining: Option<&Draining>, ends_at: Instant) -> Option<Event> {
+    async fn next(&mut self, ends: &mut Ends) -> Option<Event> {
         loop {
             if self.is_over {
                 return None;
@@ -147,8 +145,10 @@ impl Live {
             }
             tokio::select! {
                 biased;
-                () = drained(draining) => return None,
-                () = tokio::time::sleep_until(ends_at) => return None,
+                last = ends.reached() => {
+                    self.is_over = true;
+                    return last;
+                }
                 () = self.more() => {}
             }
         }
@@ -227,11 +227,4 @@ impl Live {
 fn end(status: Option<JobStatus>) -> Result<Event, axum::Error> {
     let status = status.map(JobStatusName::from);
     Event::default().event("end").json_data(End { status })
-}
-
-pub(crate) async fn drained(draining: Option<&Draining>) {
-    match draining {
-        Some(draining) => draining.wait().await,
-        None => std::future::pending().await,
-    }
 }

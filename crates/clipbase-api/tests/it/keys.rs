@@ -18,6 +18,7 @@ use crate::support::{Reply, api, json_request, request, send};
 
 mod routes;
 mod secrets;
+mod streams;
 
 /// Turns keys on.
 pub(crate) fn keyed(clipbase: &Clipbase, options: &mut ApiOptions) {

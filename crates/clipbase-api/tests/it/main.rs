@@ -9,6 +9,8 @@ mod auth_matrix;
 #[cfg(test)]
 mod bulk;
 #[cfg(test)]
+mod capture;
+#[cfg(test)]
 mod create;
 #[cfg(test)]
 mod document;

@@ -1,6 +1,6 @@
 //! A job's log, live.
 
-mod ear;
+pub(crate) mod ear;
 
 use std::time::{Duration, Instant};
 
@@ -16,7 +16,7 @@ use serde_json::json;
 use self::ear::{Said, end, event, open, progress};
 use crate::support::{done, queued, request, send, web, web_with};
 
-fn stream_request(id: JobId, resume: Option<i32>) -> Request<Body> {
+pub(crate) fn stream_request(id: JobId, resume: Option<i32>) -> Request<Body> {
     let mut request = request("GET", &format!("/v1/jobs/{id}/events"));
     let headers = request.headers_mut();
     headers.insert("accept", "text/event-stream".parse().unwrap());
@@ -274,7 +274,7 @@ async fn a_stream_goes_on_when_the_database_does() {
     .await;
 }
 
-fn statements(snapshotter: &Snapshotter, name: &str) -> u64 {
+pub(crate) fn statements(snapshotter: &Snapshotter, name: &str) -> u64 {
     let all = snapshotter.snapshot().into_vec();
     all.into_iter()
         .filter(|(key, ..)| {

@@ -1,5 +1,6 @@
-//! `clipbase cleanup`: removes expired jobs and objects that nobody owns any more.
+//! `clipbase cleanup`: takes jobs of lost workers back, and removes expired jobs and objects that nobody owns any more.
 
+mod pass;
 mod show;
 
 use std::io::IsTerminal;
@@ -9,28 +10,32 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 use clipbase::cleanup::{
-    CleanupOptions, DueDeletion, GRACE, GRACE_MIN, PlannedJob, PlannedSource, ReconcileOptions,
-    ReconcileReport, ReconcileSource, Report,
+    DueDeletion, GRACE, GRACE_MIN, PlannedJob, PlannedSource, ReconcileOptions, ReconcileReport,
+    ReconcileSource, Report,
 };
-use clipbase_worker::runtime::jittered;
 use indicatif::{ProgressBar, ProgressDrawTarget};
 use serde::Serialize;
 
-use crate::context::{Context, Global, shutdown_token};
+use self::pass::Done;
+use crate::context::{Context, Global};
 use crate::environment::Environment;
 use crate::failure::Failure;
 use crate::output::Output;
 use crate::time::parse_duration;
 
-/// Remove expired jobs and the objects that nobody owns any more.
+/// Take jobs of lost workers back, and remove expired jobs and the objects that nobody owns any more.
 ///
 /// Works in batches, never on a job that a worker holds; safe to kill and to run again, and to run in several
 /// places at once. How long things are kept: CLIPBASE_KEEP_DONE, CLIPBASE_KEEP_FAILED, CLIPBASE_KEEP_SOURCES.
 #[derive(Args)]
 pub(crate) struct Cleanup {
-    /// List what would go, and remove nothing
+    /// List what would go, and change nothing
     #[arg(long)]
     dry_run: bool,
+
+    /// Leave the jobs of lost workers to `clipbase work`
+    #[arg(long)]
+    no_reap: bool,
 
     /// Stop after so many jobs and so many objects
     #[arg(
@@ -98,6 +103,8 @@ enum Objects {
 /// What a dry run lists.
 #[derive(Default, Serialize)]
 struct Plan {
+    /// Jobs whose leases have run out.
+    lost_leases: i64,
     jobs: Vec<PlannedJob>,
     sources: Vec<PlannedSource>,
     objects: Vec<DueDeletion>,
@@ -127,19 +134,17 @@ impl Cleanup {
         if self.watch {
             return self.watch(&context, output).await;
         }
-        let mut report = Report::default();
-        let outcome = self
-            .pass(&context, output, self.reconcile, &mut report)
-            .await;
+        let mut done = Done::default();
+        let outcome = self.pass(&context, output, self.reconcile, &mut done).await;
         match outcome {
-            Ok(()) if report.objects_failed == 0 => {
-                output.success(&report, show::report);
+            Ok(()) if done.report.objects_failed == 0 => {
+                output.success(&done, show::report);
                 Ok(())
             }
-            Ok(()) => Err(output.finding(&report, left_over(&report), show::report)),
+            Ok(()) => Err(output.finding(&done, left_over(&done.report), show::report)),
             // What was done until then is worth telling.
-            Err(failure) if report != Report::default() => {
-                Err(output.finding(&report, failure, show::report))
+            Err(failure) if done != Done::default() => {
+                Err(output.finding(&done, failure, show::report))
             }
             Err(failure) => Err(failure),
         }
@@ -157,89 +162,13 @@ impl Cleanup {
         }
     }
 
-    /// One pass. What it did is in `done`, also where it ends early.
-    async fn pass(
-        &self,
-        context: &Context,
-        output: Output,
-        reconcile: bool,
-        done: &mut Report,
-    ) -> Result<(), Failure> {
-        let options = CleanupOptions {
-            limit: self.limit,
-            max_deletes_per_second: self.rate,
-            reconcile: reconcile.then(|| self.reconcile_options(true)),
-        };
-        let bar = spinner(output);
-        let cleanup = context.clipbase.cleanup();
-        let outcome = cleanup
-            .run(&options, |report| {
-                done.clone_from(report);
-                bar.set_message(show::progress(report));
-                bar.tick();
-            })
-            .await;
-        bar.finish_and_clear();
-        *done = outcome?;
-        Ok(())
-    }
-
-    /// One pass after the other. What time may mend is told and waited out.
-    async fn watch(&self, context: &Context, output: Output) -> Result<(), Failure> {
-        let shutdown = shutdown_token();
-        if !output.is_json() {
-            eprintln!("cleaning up; stop it with Ctrl-C");
-        }
-        while !shutdown.is_cancelled() {
-            let mut report = Report::default();
-            let outcome = tokio::select! {
-                outcome = self.watched_pass(context, output, &mut report) => outcome,
-                // Killing a pass in the middle does no harm.
-                () = shutdown.cancelled() => Ok(()),
-            };
-            if report != Report::default() {
-                output.success(&report, show::line);
-            }
-            match outcome {
-                Ok(()) => {}
-                Err(failure) if failure.may_pass() => {
-                    eprintln!("warning: {} [{}]", failure.message(), failure.code());
-                }
-                Err(failure) => return Err(failure),
-            }
-            tokio::select! {
-                () = tokio::time::sleep(jittered(self.interval)) => {}
-                () = shutdown.cancelled() => {}
-            }
-        }
-        Ok(())
-    }
-
-    /// A pass that compares the buckets where that is due and nobody else does it.
-    async fn watched_pass(
-        &self,
-        context: &Context,
-        output: Output,
-        report: &mut Report,
-    ) -> Result<(), Failure> {
-        let cleanup = context.clipbase.cleanup();
-        let options = self.reconcile_options(true);
-        let found = if self.reconcile {
-            let turn = cleanup.reconcile_in_turn(&options, self.reconcile_every);
-            turn.await
-        } else {
-            Ok(None)
-        };
-        // Rows expire even where the buckets cannot be compared.
-        self.pass(context, output, false, report).await?;
-        report.reconciled = found?;
-        Ok(())
-    }
-
     /// Lists everything that a run would delete. For people, a page at a time; nothing is kept.
     async fn plan(&self, context: &Context, output: Output) -> Result<(), Failure> {
         let cleanup = context.clipbase.cleanup();
         let mut plan = Plan::default();
+        if !self.no_reap {
+            plan.lost_leases = context.clipbase.inspect().lost_leases().await?;
+        }
         let (mut jobs, mut sources, mut objects) = (0, 0, 0);
         let mut after = None;
         loop {
@@ -271,7 +200,11 @@ impl Cleanup {
             bar.finish_and_clear();
         }
         output.success(&plan, |plan| {
-            show::plan_end(jobs, sources, objects, plan.reconciled.as_ref())
+            show::plan_end(
+                plan.lost_leases,
+                (jobs, sources, objects),
+                plan.reconciled.as_ref(),
+            )
         });
         Ok(())
     }

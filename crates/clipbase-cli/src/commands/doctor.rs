@@ -197,7 +197,7 @@ async fn check_queue(context: &Context, checks: &mut Checks) -> Result<(), Failu
             "leases",
             State::Note,
             format!(
-                "{lost} have run out and wait for a worker that reaps them: run `clipbase work`"
+                "{lost} have run out and wait for somebody who reaps them: run `clipbase work` or `clipbase cleanup`"
             ),
         ),
     }

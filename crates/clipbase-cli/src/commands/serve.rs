@@ -1,18 +1,22 @@
 //! `clipbase serve`: the HTTP API and the dashboard; with `--dev`, a worker beside them.
 
+mod address;
+mod limits;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
 use clipbase::migrate::{self, Sets};
-use clipbase_api::{Api, ApiOptions, Authenticator, KeyAuthenticator, MetricsText, YOUTUBE_HOSTS};
+use clipbase_api::{Api, ApiOptions, Authenticator, KeyAuthenticator, MetricsText};
 use clipbase_worker::Worker;
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder};
 use serde_json::json;
-use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
+use self::address::{bind, check_links, check_public_url, origin};
+use self::limits::{Limits, by_flag};
 use crate::context::{Context, Global, shutdown_token};
 use crate::environment::Environment;
 use crate::failure::Failure;
@@ -42,7 +46,8 @@ pub(crate) struct Serve {
     #[arg(long)]
     dev: bool,
 
-    /// How the outside reaches this server, for links to local files [default: from --listen]
+    /// How the outside reaches this server, for links to local files [default: from
+    /// --listen, where that is an address of one machine]
     #[arg(long, value_name = "URL")]
     public_url: Option<String>,
 
@@ -57,6 +62,9 @@ pub(crate) struct Serve {
     /// Take YouTube addresses as sources; workers need --youtube too
     #[arg(long)]
     youtube: bool,
+
+    #[command(flatten)]
+    limits: Limits,
 }
 
 impl Serve {
@@ -68,13 +76,14 @@ impl Serve {
     ) -> Result<(), Failure> {
         let wants_keys = environment.wants_keys()?;
         self.check_exposure(wants_keys)?;
+        self.check_settings(environment)?;
         // Before the database, so that a port that is taken is told at once.
         let listener = bind(self.listen).await?;
         let address = listener.local_addr().unwrap_or(self.listen);
-        let url = self
-            .public_url
-            .clone()
-            .unwrap_or(format!("http://{address}"));
+        let url = match &self.public_url {
+            Some(url) => url.trim_end_matches('/').to_owned(),
+            None => format!("http://{address}"),
+        };
         let context = Context::connect_with(global, environment, &url).await?;
         if self.dev {
             context.prepare().await?;
@@ -92,9 +101,14 @@ impl Serve {
             ApiOptions {
                 manage_keys: authenticator.is_some(),
                 authenticator,
-                ..self.options(&context, metrics)
+                allow_anonymous: self.allow_anonymous,
+                local_storage: context.local.clone(),
+                storage_origins: self.link_origins(&context),
+                metrics: Some(metrics),
+                ..self.options()?
             },
-        )?;
+        )
+        .map_err(by_flag)?;
         let shutdown = shutdown_token();
         let worker = if self.dev {
             Some(start_worker(&context, environment, &shutdown)?)
@@ -103,7 +117,9 @@ impl Serve {
         };
         tokio::spawn(sample(context.clipbase.clone(), shutdown.clone()));
         if output.is_json() {
-            output.success(&json!({ "url": url }), |_| String::new());
+            output.success(&json!({ "url": url, "address": address }), |_| {
+                String::new()
+            });
         } else {
             eprintln!("{url}/ shows the jobs, {url}/docs the API; stop with Ctrl-C");
         }
@@ -131,21 +147,40 @@ impl Serve {
         Err(Failure::new("CONFIG_INVALID", what))
     }
 
-    fn options(&self, context: &Context, metrics: MetricsText) -> ApiOptions {
-        let youtube = if self.youtube {
-            &YOUTUBE_HOSTS[..]
-        } else {
-            &[]
-        };
-        ApiOptions {
-            allow_anonymous: self.allow_anonymous,
-            local_storage: context.local.clone(),
-            youtube_hosts: youtube.iter().map(|host| (*host).to_owned()).collect(),
-            cors_origins: self.cors.clone(),
-            storage_origins: context.link_origins.clone(),
-            metrics: Some(metrics),
-            ..ApiOptions::default()
+    /// The same for the other settings.
+    fn check_settings(&self, environment: &Environment) -> Result<(), Failure> {
+        if let Some(url) = &self.public_url {
+            check_public_url(url)?;
         }
+        if environment.storage.is_supabase() {
+            if self.limits.bounds_uploads() {
+                let what = "--max-upload is for local files: uploads go straight to Supabase, whose buckets have \
+                            CLIPBASE_BUCKET_MAX_BYTES";
+                return Err(Failure::new("CONFIG_INVALID", what));
+            }
+        } else {
+            check_links(self.listen, self.public_url.as_deref())?;
+        }
+        self.options()?.check().map_err(by_flag)
+    }
+
+    /// What the API is told by flags alone.
+    fn options(&self) -> Result<ApiOptions, Failure> {
+        let mut options = ApiOptions {
+            cors_origins: self.cors.clone(),
+            ..ApiOptions::default()
+        };
+        self.limits.apply(self.youtube, &mut options)?;
+        Ok(options)
+    }
+
+    /// Where links lead to, so that the dashboard may follow them whatever name it was opened by.
+    fn link_origins(&self, context: &Context) -> Vec<String> {
+        let mut origins = context.link_origins.clone();
+        if context.local.is_some() {
+            origins.extend(self.public_url.as_deref().and_then(origin));
+        }
+        origins
     }
 }
 
@@ -157,13 +192,6 @@ async fn open_keys(context: &Context, dev: bool) -> Result<Arc<dyn Authenticator
     }
     migrate::check_with(&context.database, sets).await?;
     Ok(Arc::new(KeyAuthenticator::new(&context.clipbase)))
-}
-
-async fn bind(address: SocketAddr) -> Result<TcpListener, Failure> {
-    TcpListener::bind(address).await.map_err(|error| {
-        let what = format!("cannot listen on {address}: {error}; choose another with --listen");
-        Failure::new("CONFIG_INVALID", what)
-    })
 }
 
 fn start_worker(

@@ -34,6 +34,23 @@ impl Cloud {
         done["job"]["id"].as_str().unwrap().to_owned()
     }
 
+    /// Has a worker take the job, in its last attempt or not, and die at once.
+    async fn lose(&self, job: &str, is_last: bool) {
+        let sql = format!(
+            "UPDATE jobs SET max_attempts = {}, status = 'processing', worker_id = gen_random_uuid() WHERE id = '{job}';
+             UPDATE jobs SET lease_expires_at = now() - interval '1 second', last_heartbeat_at = NULL
+              WHERE id = '{job}'",
+            if is_last { 1 } else { 3 }
+        );
+        let database = self.place.database.as_ref().unwrap();
+        database.raw().await.batch_execute(&sql).await.unwrap();
+    }
+
+    fn status(&self, job: &str) -> String {
+        let job = self.json(&["jobs", "get", job]);
+        job["status"].as_str().unwrap().to_owned()
+    }
+
     async fn remove(&self, key: &str) {
         let config =
             SupabaseConfig::from_storage_url(&self.server.url(), self.server.service_key());
@@ -234,4 +251,65 @@ async fn objects_that_cannot_be_removed_are_a_failure_that_a_later_run_mends() {
     assert_eq!(envelope["code"], "STORAGE_REMOVE_FAILED");
     assert_eq!(envelope["data"]["objects_failed"], 1);
     assert_eq!(cloud.objects().len(), 1);
+}
+
+#[tokio::test]
+async fn jobs_of_lost_workers_are_taken_back_unless_it_is_told_not_to() {
+    let cloud = Cloud::ready().await;
+    let (again, over) = (cloud.job(), cloud.job());
+    cloud.lose(&again, false).await;
+    cloud.lose(&over, true).await;
+
+    let left = cloud.json(&["cleanup", "--no-reap"]);
+    assert_eq!(
+        (&left["jobs_requeued"], &left["jobs_failed"]),
+        (&json!(0), &json!(0))
+    );
+    let plan = cloud.run(&["cleanup", "--dry-run"]).good();
+    assert!(
+        plan.out
+            .contains("2 jobs of lost workers would be taken back"),
+        "{plan:#?}"
+    );
+    assert_eq!(cloud.json(&["cleanup", "--dry-run"])["lost_leases"], 2);
+    assert_eq!(
+        (cloud.status(&again), cloud.status(&over)),
+        ("processing".into(), "processing".into())
+    );
+
+    let done = cloud.json(&["cleanup"]);
+    assert_eq!(
+        (&done["jobs_requeued"], &done["jobs_failed"]),
+        (&json!(1), &json!(1))
+    );
+    assert_eq!(
+        (cloud.status(&again), cloud.status(&over)),
+        ("queued".into(), "failed".into())
+    );
+    let failed = cloud.json(&["jobs", "get", &over]);
+    assert_eq!(failed["error_code"], "WORKER_LOST", "{failed}");
+
+    cloud.lose(&again, false).await;
+    let told = cloud.run(&["cleanup"]).good();
+    assert!(
+        told.out.contains("jobs of lost workers queued again  1"),
+        "{told:#?}"
+    );
+    assert_eq!(cloud.run(&["cleanup"]).good().out, "nothing to clean up\n");
+}
+
+#[tokio::test]
+async fn a_watching_clean_up_takes_jobs_back_while_the_storage_is_away() {
+    let cloud = Cloud::ready().await;
+    let job = cloud.job();
+    cloud.lose(&job, false).await;
+    cloud.server.go_down().await;
+    let mut watch = cloud.command(&["cleanup", "--watch", "--interval", "20ms"]);
+    let mut child = watch.spawn().unwrap();
+    let mut out = BufReader::new(child.stdout.take().unwrap()).lines();
+    let told = out.next().unwrap().unwrap();
+    assert_eq!(told, "0 jobs deleted, 0 objects removed, 1 job taken back");
+    assert_eq!(cloud.status(&job), "queued");
+    signal("TERM", &child.id().to_string());
+    answer(child).good();
 }

@@ -40,7 +40,9 @@ struct Server {
 
 impl Server {
     fn start(place: &Place, args: &[&str]) -> Self {
-        let args = ["serve", "--listen", "0.0.0.0:0", "--json"]
+        let listen = ["serve", "--listen", "0.0.0.0:0", "--json"];
+        let args = [&listen[..], &["--public-url", "http://clips.example"]]
+            .concat()
             .iter()
             .chain(args)
             .copied()
@@ -50,8 +52,8 @@ impl Server {
         let mut out = BufReader::new(child.stdout.take().unwrap());
         out.read_line(&mut line).unwrap();
         let told: Value = serde_json::from_str(&line).unwrap();
-        let url = told["data"]["url"].as_str().unwrap();
-        let port = url.rsplit(':').next().unwrap();
+        let address = told["data"]["address"].as_str().unwrap();
+        let port = address.rsplit(':').next().unwrap();
         Self {
             address: format!("127.0.0.1:{port}"),
             child,

@@ -13,6 +13,7 @@ pub(crate) struct Serving {
     child: Option<Child>,
     out: BufReader<ChildStdout>,
     url: String,
+    address: String,
 }
 
 impl Serving {
@@ -23,6 +24,11 @@ impl Serving {
         if let Some(ffmpeg) = ffmpeg {
             command.env("FFMPEG_BIN", ffmpeg);
         }
+        Self::of(&mut command)
+    }
+
+    /// Starts it as this command, which prints JSON.
+    pub(crate) fn of(command: &mut Command) -> Self {
         let mut child = command.spawn().unwrap();
         let mut out = BufReader::new(child.stdout.take().unwrap());
         let mut line = String::new();
@@ -35,9 +41,18 @@ impl Serving {
         );
         let told: Value = serde_json::from_str(&line).unwrap();
         assert_eq!(told["ok"], true, "{told}");
-        let url = told["data"]["url"].as_str().unwrap().to_owned();
-        let child = Some(child);
-        Self { child, out, url }
+        let text = |name: &str| told["data"][name].as_str().unwrap().to_owned();
+        Self {
+            child: Some(child),
+            out,
+            url: text("url"),
+            address: text("address"),
+        }
+    }
+
+    /// Where it listens.
+    pub(crate) fn address(&self) -> &str {
+        &self.address
     }
 
     pub(crate) fn url(&self) -> &str {

@@ -5,6 +5,7 @@
 //! The table is an optional set of migrations: [`crate::migrate::Sets`].
 
 mod hash;
+mod held;
 mod key;
 mod manage;
 mod rate;
@@ -16,6 +17,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 pub use hash::{ARGON2_LANES, ARGON2_MEMORY_KIB, ARGON2_PASSES};
+pub use held::STILL_HOLD_MAX;
 pub use key::{KEY_PREFIX, PlainKey, SECRET_BYTES};
 pub use manage::{KeyPage, LIST_MAX, NAME_CHARS_MAX, NewApiKey, ROTATION_GRACE_MAX};
 pub use rate::{RATE_LIMIT_DEFAULT, RATE_LIMIT_MAX, RateLimit};
@@ -35,6 +37,7 @@ pub(crate) static STATEMENTS: &[&Statement] = &[
     &manage::ROTATE,
     &verifier::FIND_HASH,
     &rate::TAKE,
+    &held::STILL_HOLD,
 ];
 
 /// A key, without its secret, which nobody has.

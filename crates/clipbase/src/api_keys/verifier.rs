@@ -108,6 +108,10 @@ impl Verifier {
         outcome
     }
 
+    pub(super) fn database(&self) -> &Database {
+        &self.database
+    }
+
     /// Returns how many hashes were computed so far, which is where the time goes.
     pub fn hashes_computed(&self) -> u64 {
         self.shared.hashes_computed.load(Ordering::Relaxed)

@@ -10,6 +10,7 @@ use tokio_postgres::Client;
 mod adoption;
 mod attacks;
 mod foreign_hashes;
+mod held;
 mod life;
 mod rate;
 mod rotation;

@@ -1,12 +1,10 @@
 //! Keys in logs, spans and metrics: nowhere.
 
 use clipbase_testkit::{Bench, run};
-use metrics_util::debugging::DebuggingRecorder;
 use serde_json::{Value, json};
-use tracing_subscriber::fmt::format::FmtSpan;
 
 use super::{call, key, new_key, process, stats, unknown_key, wrong_secret};
-use crate::leaks::{Lines, hear_all_threads};
+use crate::capture::Capture;
 
 /// Uses keys in every way that there is, and returns what nobody may see of it.
 async fn use_keys(bench: &Bench) -> Vec<String> {
@@ -54,29 +52,15 @@ async fn use_keys(bench: &Bench) -> Vec<String> {
 /// On a runtime of one thread, so that all tasks run where it listens.
 #[tokio::test]
 async fn no_key_is_logged_or_counted() {
-    hear_all_threads();
-    let lines = Lines::default();
-    let subscriber = tracing_subscriber::fmt()
-        .with_max_level(tracing::Level::TRACE)
-        .with_ansi(false)
-        .with_span_events(FmtSpan::CLOSE)
-        .with_writer(lines.clone())
-        .finish();
-    let recorder: &'static DebuggingRecorder = Box::leak(Box::new(DebuggingRecorder::new()));
-    let _subscriber = tracing::subscriber::set_default(subscriber);
-    let _recorder = metrics::set_default_local_recorder(recorder);
+    let capture = Capture::start();
     let mut secrets = Vec::new();
     run(async |bench| secrets = use_keys(bench).await).await;
-    let mut text = lines.text();
+    let mut text = capture.log();
     assert!(
         text.contains("/v1/keys/{id}/rotate") && text.contains("admitted"),
         "{text}"
     );
-    let metrics = recorder.snapshotter().snapshot().into_vec();
-    let counted: Vec<String> = metrics
-        .iter()
-        .map(|(key, ..)| key.key().to_string())
-        .collect();
+    let counted = capture.counted();
     let known = |key: &String| key.contains("clipbase_api_key_requests_total");
     assert!(counted.iter().any(known), "{counted:?}");
     text.push_str(&counted.join("\n"));

@@ -11,22 +11,26 @@ use crate::support::PATIENCE;
 
 /// What a stream says, piece by piece.
 #[derive(Debug, PartialEq)]
-pub(super) enum Said {
+pub(crate) enum Said {
     /// A log entry: its number and type.
     Event(i32, String),
     Progress(Value),
     End(Value),
+    /// The key was lost.
+    Refused(Value),
+    /// The counts, or the list.
+    Board,
     Comment,
 }
 
-pub(super) struct Ear {
+pub(crate) struct Ear {
     body: Body,
     text: String,
 }
 
 impl Ear {
     /// The next piece; `None` when the stream has ended.
-    pub(super) async fn hear(&mut self) -> Option<Said> {
+    pub(crate) async fn hear(&mut self) -> Option<Said> {
         loop {
             if let Some((block, rest)) = self.text.split_once("\n\n") {
                 let said = understand(block);
@@ -42,7 +46,7 @@ impl Ear {
     }
 
     /// The next piece that is no comment.
-    pub(super) async fn listen(&mut self) -> Option<Said> {
+    pub(crate) async fn listen(&mut self) -> Option<Said> {
         loop {
             match self.hear().await {
                 Some(Said::Comment) => {}
@@ -51,7 +55,7 @@ impl Ear {
         }
     }
 
-    pub(super) async fn hear_out(&mut self) -> Vec<Said> {
+    pub(crate) async fn hear_out(&mut self) -> Vec<Said> {
         let mut all = Vec::new();
         while let Some(said) = self.listen().await {
             all.push(said);
@@ -79,6 +83,8 @@ fn understand(block: &str) -> Said {
         }
         (Some("progress"), None) => Said::Progress(data),
         (Some("end"), None) => Said::End(data),
+        (Some("refused"), None) => Said::Refused(data),
+        (Some("stats" | "jobs"), None) => Said::Board,
         other => panic!("{other:?} in {block}"),
     }
 }
@@ -87,7 +93,7 @@ pub(super) fn event(seq: i32, kind: &str) -> Said {
     Said::Event(seq, kind.to_owned())
 }
 
-pub(super) fn progress(status: &str, percent: i32) -> Said {
+pub(crate) fn progress(status: &str, percent: i32) -> Said {
     Said::Progress(json!({"status": status, "progress": percent}))
 }
 
@@ -95,7 +101,7 @@ pub(super) fn end(status: &str) -> Said {
     Said::End(json!({"status": status}))
 }
 
-pub(super) async fn open(web: &Router, request: Request<Body>) -> Ear {
+pub(crate) async fn open(web: &Router, request: Request<Body>) -> Ear {
     let response = web.clone().oneshot(request).await.unwrap();
     assert_eq!(response.status(), 200);
     assert_eq!(response.headers()["content-type"], "text/event-stream");

@@ -2,11 +2,15 @@
 
 use clipbase::cleanup::{BucketTally, PlanPage, ReconcileReport, Report};
 
+use super::pass::Done;
 use crate::output::table;
 
 /// The summary of one run: what happened, without what did not.
-pub(super) fn report(report: &Report) -> String {
+pub(super) fn report(done: &Done) -> String {
+    let (taken, report) = (&done.reaped, &done.report);
     let counts = [
+        ("jobs of lost workers queued again", taken.jobs_requeued),
+        ("jobs of lost workers failed", taken.jobs_failed),
         ("expired jobs deleted", report.jobs_deleted),
         ("sources of ended jobs given up", report.sources_removed),
         ("objects removed", report.objects_removed),
@@ -36,8 +40,13 @@ pub(super) fn report(report: &Report) -> String {
 }
 
 /// One pass of many, on one line.
-pub(super) fn line(report: &Report) -> String {
+pub(super) fn line(done: &Done) -> String {
+    let report = &done.report;
     let mut text = progress(report);
+    let taken = done.reaped.jobs_requeued + done.reaped.jobs_failed;
+    if taken > 0 {
+        text += &format!(", {} taken back", count(taken, "job"));
+    }
     if report.objects_failed > 0 {
         let failed = count(report.objects_failed, "object");
         text += &format!(", {failed} to try again later");
@@ -105,12 +114,13 @@ pub(super) fn plan_page(page: &PlanPage) -> String {
 
 /// The end of a dry run.
 pub(super) fn plan_end(
-    jobs: u64,
-    sources: u64,
-    objects: u64,
+    lost: i64,
+    (jobs, sources, objects): (u64, u64, u64),
     found: Option<&ReconcileReport>,
 ) -> String {
-    let mut text = format!(
+    let lost = count(u64::try_from(lost).unwrap_or(0), "job");
+    let mut text = format!("{lost} of lost workers would be taken back\n");
+    text += &format!(
         "{} would be deleted, {} given up, {} of the outbox removed\n",
         count(jobs, "job"),
         count(sources, "source"),

@@ -71,6 +71,9 @@ pub(super) fn of(name: &str, count: u32) -> Vec<String> {
         "api_keys.list" => &[KEY, "101"],
         "api_keys.rotate" => &[KEY, "gen_random_uuid()", "'hash'", "3600", "60", "60000"],
         "api_keys.take" => &[KEY, "sha256('hash 7')", "60", "60000"],
+        "api_keys.still_hold" => {
+            &["ARRAY(SELECT md5('key ' || i)::uuid FROM generate_series(1, 50) AS i)"]
+        }
         _ => unknown(name),
     };
     owned(list)
