@@ -86,8 +86,8 @@ pub(crate) struct Stored {
         ("Range" = Option<String>, Header, nullable = false, description = "One part: `bytes=0-499`."),
         ("If-Range" = Option<String>, Header, nullable = false, description = "The `ETag` that the part belongs to.")),
     responses(
-        (status = 200, description = "The object.", body = [u8], content_type = "application/octet-stream"),
-        (status = 206, description = "The part that was asked for.", body = [u8], content_type = "application/octet-stream")))]
+        (status = 200, description = "The object.", body = [u8], content_type = "*/*"),
+        (status = 206, description = "The part that was asked for.", body = [u8], content_type = "*/*")))]
 pub(crate) async fn download(
     State(app): State<App>,
     path: RawPathParams,
@@ -108,8 +108,8 @@ pub(crate) async fn download(
         ("Range" = Option<String>, Header, nullable = false, description = "One part: `bytes=0-499`."),
         ("If-Range" = Option<String>, Header, nullable = false, description = "The `ETag` that the part belongs to.")),
     responses(
-        (status = 200, description = "The object.", body = [u8], content_type = "application/octet-stream"),
-        (status = 206, description = "The part that was asked for.", body = [u8], content_type = "application/octet-stream")))]
+        (status = 200, description = "The object.", body = [u8], content_type = "*/*"),
+        (status = 206, description = "The part that was asked for.", body = [u8], content_type = "*/*")))]
 pub(crate) async fn download_later(
     app: State<App>,
     path: RawPathParams,
@@ -181,6 +181,9 @@ fn check_upload(headers: &HeaderMap, most: u64) -> ApiResult<u64> {
             "an upload has to say its length; send `Content-Length`",
         )
     })?;
+    if length == 0 {
+        return Err(ApiError::invalid("body", "must not be empty"));
+    }
     if length > most {
         return Err(ApiError::new(
             HttpCode::PayloadTooLarge,

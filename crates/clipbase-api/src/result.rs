@@ -16,6 +16,9 @@ use crate::extract::{Params, PathJob};
 use crate::openapi::Success;
 use crate::router::App;
 
+/// The longest name that a client may give a file, without its ending.
+const NAME_CHARS_MAX: usize = 200;
+
 /// How the links are to be signed.
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
@@ -128,11 +131,11 @@ fn check_done(job: &Job, is_expired: bool) -> ApiResult<()> {
 fn named(name: &str, ending: &str) -> ApiResult<DownloadName> {
     DownloadName::new(&format!("{name}.{ending}"))
         .ok()
-        .filter(|_| !name.is_empty())
+        .filter(|_| (1..=NAME_CHARS_MAX).contains(&name.chars().count()))
         .ok_or_else(|| {
             ApiError::invalid(
                 "name",
-                "must be 1 to 251 bytes without slashes, quotes or control characters",
+                "must be 1 to 200 characters, at most 251 bytes, without slashes, quotes or control characters",
             )
         })
 }

@@ -83,11 +83,14 @@ export async function follow(path, signal, onMessage, onState) {
         pause = 500;
         if (message.id) lastId = message.id;
         onState("live");
+        // The key was lost: another one is needed, not another try.
+        if (message.event === "refused") throw new Refusal(message.data.code, message.data.message, 403);
         if (onMessage(message) === "end") return;
       }
     } catch (error) {
       if (signal.aborted) return;
       onState(error instanceof Refusal ? `${error.message} [${error.code}]` : "connection lost, trying again");
+      if (error instanceof Refusal && [401, 403].includes(error.status)) return;
     }
     await new Promise((resolve) => {
       const timer = setTimeout(resolve, pause * (0.5 + Math.random()));

@@ -1,16 +1,25 @@
 // The first page: counts, the last hour, and the list of jobs. Live on the newest page; an older page stands still.
+// Who comes back to it from a job finds it as it was left.
 
 import { call, follow } from "./api.js";
-import { bars } from "./chart.js";
+import { chart } from "./chart.js";
 import { age, clock, connection, element, show, when } from "./dom.js";
 
 const STATUSES = ["queued", "processing", "done", "failed"];
 
-export function board(signal, parameters) {
+// Where a reader of the list is: the row with the focus, and how far the page is scrolled.
+export function place() {
+  const row = document.activeElement?.closest?.("#rows tr");
+  return { job: row?.dataset.job, top: window.scrollY };
+}
+
+export function board(signal, parameters, left) {
   const at = show("board");
   const status = STATUSES.includes(parameters.get("status")) ? parameters.get("status") : "";
   const cursor = parameters.get("cursor") ?? "";
   filters(at("filter"), status);
+  // The room that the numbers will take.
+  at("cards").replaceChildren(...STATUSES.map((name) => card(name, "–", " ")));
   const query = new URLSearchParams();
   if (status) query.set("status", status);
   at("newer").hidden = !cursor;
@@ -21,6 +30,8 @@ export function board(signal, parameters) {
     at("empty").hidden = page.jobs.length > 0;
     at("older").hidden = !page.next;
     at("older").onclick = () => go(status, page.next);
+    if (left) restore(at("rows"), left);
+    left = undefined;
   };
   follow(`/v1/live?${query}`, signal, (message) => {
     if (message.event === "stats") stats(at, message.data);
@@ -40,6 +51,11 @@ function go(status, cursor) {
   location.hash = `#/?${query}`;
 }
 
+function restore(place, { job, top }) {
+  window.scrollTo(0, top);
+  if (job) place.querySelector(`tr[data-job="${job}"] a`)?.focus();
+}
+
 function filters(place, chosen) {
   for (const status of ["", ...STATUSES]) {
     const input = element("input", { type: "radio", name: "status", value: status, checked: status === chosen });
@@ -52,16 +68,16 @@ function stats(at, { statuses, minutes, at: now }) {
   const cards = statuses.map(({ status, count, is_at_least, oldest_created_at }) => {
     const number = `${is_at_least ? "≥ " : ""}${count.toLocaleString()}`;
     const waits = status === "queued" && oldest_created_at ? `oldest ${age(oldest_created_at, now)}` : " ";
-    return element("li", {}, element("span", { class: `status ${status}` }, status), element("b", {}, number), element("small", {}, waits));
+    return card(status, number, waits);
   });
   at("cards").replaceChildren(...cards);
   for (const outcome of ["done", "failed"]) {
-    const counts = minutes.map((minute) => minute[outcome]);
-    const total = counts.reduce((sum, count) => sum + count, 0);
-    const isAtLeast = minutes.some((minute) => minute.is_at_least);
-    bars(at(`${outcome}-chart`), minutes, outcome);
-    at(`${outcome}-total`).textContent = `${isAtLeast ? "≥ " : ""}${total.toLocaleString()}`;
+    chart(at(`${outcome}-chart`), minutes, outcome);
   }
+}
+
+function card(status, number, note) {
+  return element("li", {}, element("span", { class: `status ${status}` }, status), element("b", {}, number), element("small", {}, note));
 }
 
 function rows(place, jobs) {

@@ -3,7 +3,7 @@
 import { Refusal, call, follow } from "./api.js";
 import { clock, connection, element, problem, show, when } from "./dom.js";
 
-export function job(signal, id) {
+export function job(signal, id, back) {
   const at = show("job");
   at("id").textContent = id;
   const path = `/v1/jobs/${encodeURIComponent(id)}`;
@@ -27,7 +27,7 @@ export function job(signal, id) {
       at(name).disabled = true;
       try {
         await call(method, path + verb);
-        if (name === "delete") { location.hash = "#/"; return; }
+        if (name === "delete") { back(); return; }
         await refresh();
         if (name === "retry") watch();
       } catch (error) {

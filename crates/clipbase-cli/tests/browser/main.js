@@ -96,6 +96,16 @@ async function browses(made) {
   const all = jobs.map((job) => job.id);
   assert.deepEqual(await shown(), all.slice(0, 25));
   assert.equal(await page.$eval("#newer", (button) => button.hidden), true);
+  const done = await page.$eval("#done-chart", (chart) => ({
+    scale: chart.innerText.split("\n").map((line) => line.trim()).filter(Boolean),
+    said: chart.querySelector("svg").getAttribute("aria-label"),
+    bars: chart.querySelectorAll("svg g").length,
+  }));
+  assert.deepEqual(done.scale, ["Done, last hour 1", "1 a minute", "60 min ago", "now"]);
+  assert.match(done.said, /^Jobs done in the last 60 minutes: 1, 1 in the busiest one, at /);
+  assert.equal(done.bars, 60);
+  const failed = await page.$eval("#failed-chart svg", (svg) => svg.getAttribute("aria-label"));
+  assert.equal(failed, "No job failed in the last 60 minutes");
   await seen.until("work has begun", () => document.querySelector("#rows .processing, .cards .processing + b")?.textContent !== "0");
   await seen.bothPictures("board");
 
@@ -179,6 +189,39 @@ async function types(made) {
   await seen.until("Escape leaves it at once", () => document.querySelector("#rows") !== null);
 }
 
+// Who comes back from a job finds the list as it was left: its filter, its page, the row, and how far it was scrolled.
+async function returns(made) {
+  await seen.go("/?status=queued");
+  await seen.until("the list is shown", (id) => document.querySelector(`#rows tr[data-job="${id}"]`) !== null, made[20]);
+  const leave = async () => {
+    await page.focus(`#rows tr[data-job="${made[20]}"] a`);
+    const top = await page.evaluate(() => window.scrollY);
+    assert.ok(top > 0, "the row is below the window's end");
+    await seen.press("Enter");
+    await seen.until("Enter opens the job", (id) => document.querySelector("#id")?.textContent === id, made[20]);
+    assert.equal(await page.evaluate(() => window.scrollY), 0);
+    return top;
+  };
+  for (const back of ["Escape", "the link", "the browser's own"]) {
+    const top = await leave();
+    if (back === "Escape") await seen.press("Escape");
+    else if (back === "the link") await page.click("a.back");
+    else await page.evaluate(() => history.back());
+    await seen.until(`${back} goes back to the row`, (id) => document.activeElement?.closest("#rows tr")?.dataset.job === id, made[20]);
+    assert.deepEqual([await seen.path(), await page.evaluate(() => window.scrollY)], ["#/?status=queued", top], back);
+  }
+  // The filter keeps the focus that changed it, and the skip link leaves the page alone.
+  await page.focus("#filter input:checked");
+  await seen.press("ArrowRight");
+  await seen.until("the next filter is shown", () => location.hash === "#/?status=processing");
+  assert.equal(await seen.focused(), "filter processing");
+  await seen.go(`/jobs/${made[20]}`);
+  await seen.status("queued");
+  await page.focus(".skip");
+  await seen.press("Enter");
+  assert.deepEqual([await seen.focused(), await seen.path()], ["main", `#/jobs/${made[20]}`]);
+}
+
 // A telephone.
 async function shrinks(done, made) {
   await seen.size(390, 844);
@@ -201,6 +244,7 @@ try {
   await cancels(made[0]);
   await stops();
   await types(made);
+  await returns(made);
   await shrinks(done, made);
   await seen.assertQuiet();
   console.log("good");

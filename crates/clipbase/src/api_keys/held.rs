@@ -16,14 +16,19 @@ use crate::jobs::row::Reader;
 /// The most keys that one call of [`Verifier::still_hold`] asks about.
 pub const STILL_HOLD_MAX: usize = 1_000;
 
-// By the clock of the moment, as `api_keys.take` judges.
+// By the clock of the moment, as `api_keys.take` judges; key by key, so that however many there are the table is not
+// read from one end to the other.
 pub(super) static STILL_HOLD: Statement = Statement {
     name: "api_keys.still_hold",
-    sql:
-        "-- api_keys.still_hold
-SELECT key.id, key.scopes
-  FROM public.api_keys AS key
- WHERE key.id = ANY ($1::uuid[]) AND (key.revoked_at IS NULL OR key.revoked_at > clock_timestamp())",
+    sql: "-- api_keys.still_hold
+SELECT held.id, held.scopes
+  FROM unnest($1::uuid[]) AS asked (id)
+ CROSS JOIN LATERAL (
+    SELECT key.id, key.scopes
+      FROM public.api_keys AS key
+     WHERE key.id = asked.id AND (key.revoked_at IS NULL OR key.revoked_at > clock_timestamp())
+     LIMIT 1
+ ) AS held",
     params: &[Type::UUID_ARRAY],
     columns: &[always("id", Type::UUID), maybe("scopes", Type::VARCHAR)],
 };

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use clap::Args;
+use clap::builder::PossibleValuesParser;
 use clipbase::Error;
 use clipbase::storage::TtlBounds;
 use clipbase_api::{ApiOptions, YOUTUBE_HOSTS};
@@ -11,7 +12,7 @@ use crate::failure::Failure;
 use crate::time::parse_duration;
 
 /// The API's options by the flags that set them.
-const FLAGS: [(&str, &str); 14] = [
+const FLAGS: [(&str, &str); 13] = [
     ("ttl_min", "--link-ttl-min"),
     ("ttl_max", "--link-ttl-max"),
     ("ttl_default", "--link-ttl"),
@@ -25,7 +26,6 @@ const FLAGS: [(&str, &str); 14] = [
     ("connections_max", "--max-connections"),
     ("drain_timeout", "--drain-timeout"),
     ("cors_origins", "--cors"),
-    ("youtube_hosts", "--youtube-hosts"),
 ];
 
 /// What bounds the API. What is not given is left to the library.
@@ -80,8 +80,14 @@ pub(super) struct Limits {
     #[arg(long, value_name = "TIME", value_parser = parse_duration)]
     drain_timeout: Option<Duration>,
 
-    /// With --youtube: take addresses of these hosts only [default: YouTube's own five]
-    #[arg(long, value_name = "HOST", value_delimiter = ',', requires = "youtube")]
+    /// With --youtube: take addresses of these hosts only [default: all]
+    #[arg(
+        long,
+        value_name = "HOST",
+        value_delimiter = ',',
+        requires = "youtube",
+        value_parser = PossibleValuesParser::new(YOUTUBE_HOSTS)
+    )]
     youtube_hosts: Vec<String>,
 }
 
@@ -117,6 +123,12 @@ impl Limits {
     fn link_ttl(&self, usual: TtlBounds) -> Result<TtlBounds, Error> {
         let least = self.link_ttl_min.unwrap_or(usual.min());
         let most = self.link_ttl_max.unwrap_or(usual.max());
+        if self.link_ttl_max.is_none() && least > most {
+            return Err(Error::invalid(
+                "ttl_min",
+                "must not be above the maximum of 15m; set --link-ttl-max too",
+            ));
+        }
         let default = usual.default_ttl().as_duration().min(most).max(least);
         TtlBounds::new(least, most, self.link_ttl.unwrap_or(default))
     }
