@@ -15,11 +15,14 @@ export function element(name, attributes = {}, ...children) {
   return made;
 }
 
+// A time in a video: 0:04, 12:30.25, 1:02:03.
 export function clock(seconds) {
   const millis = Math.round(seconds * 1000);
   const two = (number) => String(number).padStart(2, "0");
-  const rest = millis % 1000 ? `.${String(millis % 1000).padStart(3, "0")}` : "";
-  return `${two(Math.floor(millis / 3600000))}:${two(Math.floor(millis / 60000) % 60)}:${two(Math.floor(millis / 1000) % 60)}${rest}`;
+  const rest = millis % 1000 ? `.${String(millis % 1000).padStart(3, "0").replace(/0+$/, "")}` : "";
+  const [hours, minutes] = [Math.floor(millis / 3600000), Math.floor(millis / 60000) % 60];
+  const before = hours ? `${hours}:${two(minutes)}` : minutes;
+  return `${before}:${two(Math.floor(millis / 1000) % 60)}${rest}`;
 }
 
 export function when(text) {

@@ -282,6 +282,10 @@ async fn an_upload_that_is_wrongly_sent_stores_nothing() {
         let (key, link) = upload_link(&local).await;
         let bare = Request::put(&link).body(Body::empty()).unwrap();
         send(web, bare).await.refused("LENGTH_REQUIRED");
+        let empty = Request::put(&link).header("content-length", 0);
+        send(web, empty.body(Body::empty()).unwrap())
+            .await
+            .names("body");
         let form = Request::put(&link)
             .header("content-type", "multipart/form-data; boundary=x")
             .header("content-length", 1)

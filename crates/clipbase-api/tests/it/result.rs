@@ -102,7 +102,9 @@ async fn a_result_that_cannot_be_signed_is_told_as_such() {
             .await
             .unwrap();
         get(&web, &path(id)).await.refused("STORAGE_NOT_FOUND");
+        let long = format!("name={}", "x".repeat(201));
         for (query, field) in [
+            (long.as_str(), "name"),
             ("ttl=299", "ttl"),
             ("ttl=901", "ttl"),
             ("ttl=x", "ttl"),

@@ -73,6 +73,9 @@ async function plays(id) {
   const log = await page.$$eval("#timeline li b", (found) => found.map((each) => each.textContent));
   assert.deepEqual([log[0], log[1], log.at(-1)], ["created", "claimed", "finished"]);
   assert.equal(await seen.count("#links a"), 2);
+  const visible = (selector) => page.$eval(selector, (found) => found.checkVisibility());
+  assert.deepEqual([await visible("#progress"), await visible("#delete"), await visible("#cancel")], [false, true, false]);
+  assert.match(await page.$eval("#facts", (facts) => facts.innerText), /0:04 – 0:06\.5\n/);
   await seen.bothPictures("done");
 }
 

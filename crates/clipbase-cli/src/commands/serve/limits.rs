@@ -149,3 +149,27 @@ pub(super) fn by_flag(error: Error) -> Failure {
     let flag = known.map_or(*field, |(_, flag)| *flag);
     Failure::input(format!("{flag} {problem}"))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What the help says of each limit that is not given.
+    #[test]
+    fn the_defaults_are_those_that_the_help_names() {
+        let options = ApiOptions::default();
+        let seconds = |time: Duration| time.as_secs();
+        let ttl = options.link_ttl;
+        assert_eq!(seconds(ttl.default_ttl().as_duration()), 10 * 60);
+        assert_eq!((seconds(ttl.min()), seconds(ttl.max())), (5 * 60, 15 * 60));
+        let sizes = (options.json_bytes_max, options.upload_bytes_max);
+        assert_eq!(sizes, (65_536, 53_687_091_200));
+        assert_eq!(seconds(options.request_timeout), 30);
+        assert_eq!(seconds(options.copy_timeout), 5 * 60);
+        assert_eq!(seconds(options.idle_timeout), 30);
+        assert_eq!(options.streams_max, 1_000);
+        assert_eq!(seconds(options.stream_time_max), 60 * 60);
+        assert_eq!(options.connections_max, 2_048);
+        assert_eq!(seconds(options.drain_timeout), 30);
+    }
+}
