@@ -28,6 +28,10 @@ use crate::time::parse_duration;
 /// Works in batches, never on a job that a worker holds; safe to kill and to run again, and to run in several
 /// places at once. How long things are kept: CLIPBASE_KEEP_DONE, CLIPBASE_KEEP_FAILED, CLIPBASE_KEEP_SOURCES.
 #[derive(Args)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a flag of the command line"
+)]
 pub(crate) struct Cleanup {
     /// List what would go, and change nothing
     #[arg(long)]

@@ -146,9 +146,9 @@ async fn what_is_set_holds() {
     let link = upload["data"]["url"].as_str().unwrap();
     let path = link.strip_prefix("https://clips.example").unwrap();
     let file = place.path("talk.mp4");
-    let sent = curl(&["--upload-file", file.to_str().unwrap(), &at(path)]);
-    let sent: Value = serde_json::from_str(&sent).unwrap();
-    assert_eq!(sent["code"], "PAYLOAD_TOO_LARGE");
+    let stored = curl(&["--upload-file", file.to_str().unwrap(), &at(path)]);
+    let refused: Value = serde_json::from_str(&stored).unwrap();
+    assert_eq!(refused["code"], "PAYLOAD_TOO_LARGE");
 
     let document: Value = serde_json::from_str(&curl(&["--fail", &at("/openapi.json")])).unwrap();
     let parameters = &document["paths"]["/v1/jobs/{id}/result"]["get"]["parameters"];
