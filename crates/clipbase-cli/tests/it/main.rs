@@ -8,6 +8,8 @@ mod clip;
 #[cfg(test)]
 mod conformance;
 #[cfg(test)]
+mod containers;
+#[cfg(test)]
 mod crashes;
 #[cfg(test)]
 mod dashboard;
