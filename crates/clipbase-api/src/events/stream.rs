@@ -19,6 +19,7 @@ use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
+use tracing::Instrument as _;
 
 use super::follower::News;
 use super::page::EventView;
@@ -59,9 +60,15 @@ pub(super) async fn open(
     };
     live.take_page(first);
     let ends_at = Instant::now() + app.options.stream_time_max;
-    let events = stream::unfold((live, draining), move |(mut live, draining)| async move {
-        let event = live.next(draining.as_ref(), ends_at).await?;
-        Some((Ok::<_, Infallible>(event), (live, draining)))
+    // The answer's body is read outside of the request's span.
+    let span = tracing::Span::current();
+    let events = stream::unfold((live, draining), move |(mut live, draining)| {
+        let span = span.clone();
+        let next = async move {
+            let event = live.next(draining.as_ref(), ends_at).await?;
+            Some((Ok::<_, Infallible>(event), (live, draining)))
+        };
+        next.instrument(span)
     });
     let keep_alive = KeepAlive::new()
         .interval(app.options.keep_alive)
