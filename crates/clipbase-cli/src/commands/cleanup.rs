@@ -3,6 +3,7 @@
 mod show;
 
 use std::io::IsTerminal;
+use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::ops::ControlFlow;
 use std::time::Duration;
@@ -19,6 +20,7 @@ use serde::Serialize;
 use crate::context::{Context, Global, shutdown_token};
 use crate::environment::Environment;
 use crate::failure::Failure;
+use crate::metrics::Port;
 use crate::output::Output;
 use crate::time::parse_duration;
 
@@ -86,6 +88,11 @@ pub(crate) struct Cleanup {
         value_parser = parse_duration
     )]
     reconcile_every: Duration,
+
+    /// With --watch: serve /metrics, /healthz and /readyz here, to whoever reaches the port: counts and times, no job
+    /// and no way to change anything
+    #[arg(long, value_name = "ADDR:PORT", requires = "watch")]
+    metrics: Option<SocketAddr>,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -120,12 +127,20 @@ impl Cleanup {
                 "--grace must be at least 24h: {why}"
             )));
         }
+        let port = Port::take(self.metrics).await?;
         let context = Context::open(global, environment).await?;
         if self.dry_run {
             return self.plan(&context, output).await;
         }
         if self.watch {
-            return self.watch(&context, output).await;
+            let probes = port
+                .map(|port| port.serve(&context.clipbase, output))
+                .transpose()?;
+            self.watch(&context, output).await?;
+            return match probes {
+                Some(probes) => probes.end().await,
+                None => Ok(()),
+            };
         }
         let mut report = Report::default();
         let outcome = self
