@@ -29,12 +29,12 @@ impl Api {
                 ..ApiOptions::default()
             },
         )?;
-        let routes = Router::new()
+        let asked = Router::new()
             .route("/healthz", get(health::alive))
             .route("/readyz", get(health::ready))
             .route("/metrics", get(health::metrics))
             .route_layer(from_fn_with_state(app.options.request_timeout, deadline));
-        let router = dress(routes, &app);
+        let router = dress(asked, &app);
         Ok(Self::of(app, router))
     }
 }

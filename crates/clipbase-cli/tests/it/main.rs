@@ -18,6 +18,8 @@ mod help;
 #[cfg(test)]
 mod keys;
 #[cfg(test)]
+mod measured;
+#[cfg(test)]
 mod operator;
 #[cfg(test)]
 mod refusals;

@@ -322,11 +322,11 @@ impl Leases<'_> {
                 Some(outcome) => outcomes.push((JobId::from_uuid(reader.take()?), outcome)),
             }
         }
-        let finished = finish.read(finishes, &outcomes);
-        metrics::finished(&finished);
+        let ends = finish.read(finishes, &outcomes);
+        metrics::finished(&ends);
         metrics::claimed(&claimed, options.lease_ttl);
         Ok(Turn {
-            finished,
+            finished: ends,
             claimed: in_order(claimed),
         })
     }

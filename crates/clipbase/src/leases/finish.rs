@@ -214,8 +214,8 @@ impl Leases<'_> {
                 ],
             )
             .await?;
-        let finished = columns.read(finishes, &read_outcomes(&rows)?);
-        metrics::finished(&finished);
-        Ok(finished)
+        let ends = columns.read(finishes, &read_outcomes(&rows)?);
+        metrics::finished(&ends);
+        Ok(ends)
     }
 }
