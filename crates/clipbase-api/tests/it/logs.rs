@@ -38,7 +38,7 @@ async fn a_line_of_a_request_has_its_id_and_its_jobs() {
     run(async |bench| {
         let web = web(bench);
         let job = queued(&bench.clipbase).await;
-        let mut asked = request("POST", &format!("/v1/jobs/{}/cancel", job));
+        let mut asked = request("POST", &format!("/v1/jobs/{job}/cancel"));
         let headers = asked.headers_mut();
         headers.insert("x-request-id", "asked-by-a-test".parse().unwrap());
         send(&web, asked).await.data(200);
@@ -91,7 +91,7 @@ async fn a_failure_has_its_request_where_only_failures_are_logged() {
         raw.batch_execute("ALTER TABLE jobs RENAME TO elsewhere")
             .await
             .unwrap();
-        let reply = get(&web, &format!("/v1/jobs/{}", job)).await;
+        let reply = get(&web, &format!("/v1/jobs/{job}")).await;
         assert!(reply.status.is_server_error());
         let id = reply.header("x-request-id").unwrap();
         let said = within(&lines, id);

@@ -47,11 +47,11 @@ async fn no_job_can_be_seen_or_changed() {
             "/openapi.json".to_owned(),
             "/v1/jobs".to_owned(),
             "/v1/stats".to_owned(),
-            format!("/v1/jobs/{}", job),
+            format!("/v1/jobs/{job}"),
         ] {
             get(&port, &path).await.refused("NOT_FOUND");
         }
-        let cancel = format!("/v1/jobs/{}/cancel", job);
+        let cancel = format!("/v1/jobs/{job}/cancel");
         post(&port, &cancel, &serde_json::json!({}))
             .await
             .refused("NOT_FOUND");

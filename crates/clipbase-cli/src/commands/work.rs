@@ -23,6 +23,10 @@ use crate::tools::{find_ffmpeg_for, find_ytdlp};
 /// Ctrl-C or SIGTERM stops claiming, waits for running jobs as long as --grace says, and hands the rest back
 /// to the queue at no cost of an attempt.
 #[derive(Args)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a flag of its own on the command line"
+)]
 pub(crate) struct Work {
     /// End once nothing is queued and nothing is being processed
     #[arg(long)]

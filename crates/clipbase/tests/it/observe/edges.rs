@@ -24,7 +24,7 @@ fn news(seen: &Snapshotter) -> BTreeMap<String, u64> {
         if !name.starts_with("clipbase_job") || count == 0 {
             continue;
         }
-        let words: Vec<&str> = labels.iter().map(|label| label.value()).collect();
+        let words: Vec<&str> = labels.iter().map(metrics::Label::value).collect();
         let name = name.trim_start_matches("clipbase_");
         let name = match name {
             "job_transitions_total" => words.join(" "),
@@ -319,7 +319,7 @@ async fn a_claim_tells_for_how_long_its_job_had_been_due() {
                 .find(|(key, ..)| key.key().name() == "clipbase_job_wait_seconds");
             match found {
                 Some((.., DebugValue::Histogram(values))) => {
-                    values.into_iter().map(|value| value.into_inner()).collect()
+                    values.into_iter().map(f64::from).collect()
                 }
                 _ => Vec::new(),
             }
