@@ -332,7 +332,8 @@ fn raised() -> BTreeSet<(String, &'static str, Vec<String>)> {
                 let name = inside.split('"').nth(1).unwrap_or_else(|| {
                     panic!("{}: a metric without its name: {inside}", file.display())
                 });
-                let labels = inside.split("=>").filter_map(|before| {
+                let before = inside.rsplit_once("=>").map_or("", |(before, _)| before);
+                let labels = before.split("=>").filter_map(|before| {
                     let label = before.trim_end().strip_suffix('"')?;
                     Some(label.rsplit('"').next()?.to_owned())
                 });
