@@ -14,6 +14,7 @@ use uuid::Uuid;
 
 use crate::envelope::{ApiError, ApiResult, HttpCode};
 use crate::limits::read_body;
+use crate::observe::about;
 use crate::router::App;
 
 /// The most of a field's name that is repeated to the one who sent it.
@@ -106,8 +107,9 @@ impl FromRequestParts<App> for PathJob {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> ApiResult<Self> {
-        let id = path_id(parts, app).await?;
-        Ok(Self(JobId::from_uuid(id)))
+        let id = JobId::from_uuid(path_id(parts, app).await?);
+        about(id);
+        Ok(Self(id))
     }
 }
 

@@ -4,17 +4,34 @@
 //! Labels and spans hold the route's template, never the path: a path may hold a key, and a query a token.
 
 use std::any::Any;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use axum::extract::{MatchedPath, Request};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use clipbase::JobId;
+use clipbase::metrics::Metric;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 use tracing::Instrument as _;
 
 use crate::access::RateSlot;
 use crate::envelope::{ApiError, seal};
 use crate::request_id::{self, RequestId};
+
+/// Every metric of this crate.
+pub const METRICS: &[Metric] = &[
+    Metric::counter(
+        "clipbase_http_requests_total",
+        &["route", "method", "status"],
+        "requests answered",
+    ),
+    Metric::histogram(
+        "clipbase_http_request_seconds",
+        &["route", "method", "status"],
+        "how long a request took until its answer's head was ready",
+    ),
+    Metric::gauge("clipbase_http_streams", &[], "event streams that are open"),
+];
 
 /// What stands for a path that no route has.
 const UNMATCHED: &str = "unmatched";
@@ -27,11 +44,13 @@ pub(crate) async fn observe(mut request: Request, next: Next) -> Response {
         .extensions()
         .get::<MatchedPath>()
         .map_or_else(|| UNMATCHED.to_owned(), |path| path.as_str().to_owned());
-    let span = tracing::info_span!(
+    // As grave as an error, so that whatever is logged at all says which request it belongs to.
+    let span = tracing::error_span!(
         "http",
         method,
         route,
         request_id = %id,
+        job_id = tracing::field::Empty,
         status = tracing::field::Empty,
         latency_us = tracing::field::Empty,
     );
@@ -49,19 +68,32 @@ pub(crate) async fn observe(mut request: Request, next: Next) -> Response {
         u64::try_from(elapsed.as_micros()).unwrap_or(u64::MAX),
     );
     span.in_scope(|| tell(refusal.as_ref()));
-    let labels = [
-        ("route", route),
-        ("method", method.to_owned()),
-        ("status", status.to_string()),
-    ];
-    metrics::counter!("clipbase_http_requests_total", &labels).increment(1);
-    metrics::histogram!("clipbase_http_request_seconds", &labels).record(elapsed.as_secs_f64());
+    count(route, method, status, elapsed);
     if let Some(value) = id.to_header() {
         response.headers_mut().insert(request_id::HEADER, value);
     }
     rate.tell(response.headers_mut());
     secure(response.headers_mut());
     response
+}
+
+/// Says which job the request is about, for its log lines.
+pub(crate) fn about(job: JobId) {
+    tracing::Span::current().record("job_id", tracing::field::display(job));
+}
+
+fn count(route: String, method: &'static str, status: u16, elapsed: Duration) {
+    let status = status.to_string();
+    metrics::histogram!(
+        "clipbase_http_request_seconds",
+        "route" => route.clone(), "method" => method, "status" => status.clone()
+    )
+    .record(elapsed.as_secs_f64());
+    metrics::counter!(
+        "clipbase_http_requests_total",
+        "route" => route, "method" => method, "status" => status
+    )
+    .increment(1);
 }
 
 fn tell(refusal: Option<&ApiError>) {

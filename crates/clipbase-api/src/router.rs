@@ -62,6 +62,23 @@ impl Deref for App {
     }
 }
 
+impl App {
+    pub(crate) fn new(clipbase: Clipbase, options: ApiOptions) -> Result<Self> {
+        options.check()?;
+        Ok(Self(Arc::new(Shared {
+            follower: Follower::new(clipbase.clone(), options.follow_interval),
+            board: Board::new(),
+            holders: Holders::new(options.authenticator.clone(), options.keep_alive),
+            dashboard: Dashboard::new(&options.storage_origins),
+            streams: Arc::new(Semaphore::new(options.streams_max)),
+            verdict: Verdict::default(),
+            documents: OnceLock::new(),
+            clipbase,
+            options,
+        })))
+    }
+}
+
 /// The API: a router, its document, and what it was set up with.
 #[derive(Clone, Debug)]
 pub struct Api {
@@ -75,18 +92,7 @@ impl Api {
     /// # Errors
     /// `INVALID_INPUT` naming an option that is out of bounds.
     pub fn new(clipbase: Clipbase, options: ApiOptions) -> Result<Self> {
-        options.check()?;
-        let app = App(Arc::new(Shared {
-            follower: Follower::new(clipbase.clone(), options.follow_interval),
-            board: Board::new(),
-            holders: Holders::new(options.authenticator.clone(), options.keep_alive),
-            dashboard: Dashboard::new(&options.storage_origins),
-            streams: Arc::new(Semaphore::new(options.streams_max)),
-            verdict: Verdict::default(),
-            documents: OnceLock::new(),
-            clipbase,
-            options,
-        }));
+        let app = App::new(clipbase, options)?;
         let (inner, mut document) = table::table(&app).split_for_parts();
         openapi::bound_ttl(&mut document, &app.options.link_ttl);
         let document = serde_json::to_value(&document).map_err(|_| {
@@ -95,8 +101,12 @@ impl Api {
         let page = docs_page::render(&document);
         let json = document.to_string().into();
         app.0.documents.get_or_init(|| Documents { json, page });
-        let router = finish(inner, &app);
+        let router = dress(dashboard::mount(inner), &app);
         Ok(Self { app, router })
+    }
+
+    pub(crate) fn of(app: App, router: Router) -> Self {
+        Self { app, router }
     }
 
     /// Returns the router, to be served or nested by the caller.
@@ -126,8 +136,8 @@ pub fn router(clipbase: Clipbase, options: ApiOptions) -> Result<Router> {
 }
 
 /// What goes around all routes, from the inside out.
-fn finish(inner: Router<App>, app: &App) -> Router {
-    let mut router = dashboard::mount(inner)
+pub(crate) fn dress(inner: Router<App>, app: &App) -> Router {
+    let mut router = inner
         .fallback(async || ApiError::new(Code::NotFound, "there is no such route"))
         .method_not_allowed_fallback(async || {
             ApiError::new(

@@ -137,6 +137,16 @@ impl Context {
         Ok(())
     }
 
+    /// The same, where jobs wait differently before their next attempt.
+    pub(crate) fn with_backoff(mut self, backoff: Backoff) -> Result<Self, Failure> {
+        let settings = Settings {
+            backoff,
+            ..*self.clipbase.settings()
+        };
+        self.clipbase = self.clipbase.with_settings(settings)?;
+        Ok(self)
+    }
+
     /// How a worker of this machine works.
     pub(crate) fn worker_options(&self) -> WorkerOptions {
         let mut options = WorkerOptions::new(self.data_dir.join("scratch"));

@@ -12,6 +12,7 @@ mod commands;
 mod context;
 mod environment;
 mod failure;
+mod metrics;
 mod output;
 mod progress;
 mod storage;

@@ -1,6 +1,7 @@
 //! The programs that a worker runs: ffmpeg, and, where configured, yt-dlp and a transcriber.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use clipbase_worker::ffmpeg::{Ffmpeg, FfmpegSettings};
 use clipbase_worker::transcriber::{CommandSettings, CommandTranscriber, Transcriber};
@@ -11,11 +12,20 @@ use crate::failure::Failure;
 
 /// The ffmpeg that the environment names, or the one on `PATH`, with the transcriber of the environment.
 pub(crate) fn find_ffmpeg(environment: &Environment) -> Result<Ffmpeg, Failure> {
+    find_ffmpeg_for(environment, None)
+}
+
+/// As [`find_ffmpeg`], refusing longer sources.
+pub(crate) fn find_ffmpeg_for(
+    environment: &Environment,
+    longest: Option<Duration>,
+) -> Result<Ffmpeg, Failure> {
     let settings = FfmpegSettings {
         ffmpeg: environment.ffmpeg.clone(),
         ffprobe: environment.ffprobe.clone(),
         search_path: environment.search_path.clone(),
         transcriber: find_transcriber(environment)?,
+        source_duration_max: longest,
         ..FfmpegSettings::default()
     };
     Ok(Ffmpeg::find(&settings)?)

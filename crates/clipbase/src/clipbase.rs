@@ -85,6 +85,26 @@ impl Default for Settings {
     }
 }
 
+impl Settings {
+    fn check(&self) -> Result<()> {
+        if self.backoff.base > self.backoff.cap {
+            return Err(Error::invalid("backoff", "must not start above its cap"));
+        }
+        let Retention {
+            done,
+            failed,
+            sources,
+        } = self.retention;
+        if [done, failed, sources].into_iter().flatten().max() > Some(RETENTION_MAX) {
+            return Err(Error::invalid(
+                "retention",
+                "must be at most 100 years; leave it out to keep everything",
+            ));
+        }
+        Ok(())
+    }
+}
+
 /// What the repositories share.
 pub(crate) struct Inner {
     pub(crate) database: Database,
@@ -126,20 +146,7 @@ impl Clipbase {
         storage: Arc<dyn Storage>,
         settings: Settings,
     ) -> Result<Self> {
-        if settings.backoff.base > settings.backoff.cap {
-            return Err(Error::invalid("backoff", "must not start above its cap"));
-        }
-        let Retention {
-            done,
-            failed,
-            sources,
-        } = settings.retention;
-        if [done, failed, sources].into_iter().flatten().max() > Some(RETENTION_MAX) {
-            return Err(Error::invalid(
-                "retention",
-                "must be at most 100 years; leave it out to keep everything",
-            ));
-        }
+        settings.check()?;
         let database = Database::new(config)?;
         let installation = OnceCell::new();
         Ok(Self {
@@ -149,6 +156,23 @@ impl Clipbase {
                 settings,
                 installation,
                 waker: Arc::default(),
+            }),
+        })
+    }
+
+    /// Returns a handle on the same database, pool and storage that applies other rules.
+    ///
+    /// # Errors
+    /// `INVALID_INPUT` for rules that contradict themselves.
+    pub fn with_settings(&self, settings: Settings) -> Result<Self> {
+        settings.check()?;
+        Ok(Self {
+            inner: Arc::new(Inner {
+                database: self.inner.database.clone(),
+                storage: Arc::clone(&self.inner.storage),
+                settings,
+                installation: self.inner.installation.clone(),
+                waker: Arc::clone(&self.inner.waker),
             }),
         })
     }

@@ -181,7 +181,11 @@ impl<'a> JobEvents<'a> {
         check_event_data(data)?;
         let rows = self
             .database()
-            .rows(&ADD, &[&job.as_uuid(), &kind, &data, &EVENTS_PER_JOB_MAX])
+            .rows_of(
+                job,
+                &ADD,
+                &[&job.as_uuid(), &kind, &data, &EVENTS_PER_JOB_MAX],
+            )
             .await?;
         Reader::new(rows.first().ok_or(Error::NotFound { what: "job" })?)
             .take::<Option<i32>>()?
@@ -198,7 +202,7 @@ impl<'a> JobEvents<'a> {
         check_limit(limit)?;
         let rows = self
             .database()
-            .rows(&LIST, &[&job.as_uuid(), &after, &i64::from(limit)])
+            .rows_of(job, &LIST, &[&job.as_uuid(), &after, &i64::from(limit)])
             .await?;
         rows.iter()
             .map(|row| read_event(&mut Reader::new(row)))
@@ -214,7 +218,7 @@ impl<'a> JobEvents<'a> {
         check_limit(limit)?;
         let rows = self
             .database()
-            .rows(&FOLLOW, &[&job.as_uuid(), &after, &i64::from(limit)])
+            .rows_of(job, &FOLLOW, &[&job.as_uuid(), &after, &i64::from(limit)])
             .await?;
         let mut reader = Reader::new(rows.first().ok_or(Error::NotFound { what: "job" })?);
         let status: JobStatus = reader.parse()?;

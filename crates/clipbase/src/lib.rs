@@ -11,6 +11,7 @@
 //! | expiry and deletions | [`Clipbase::cleanup`] |
 //! | a hint that there may be work | [`Clipbase::wakeups`] |
 //! | who may call an API, and how often | [`Clipbase::api_keys`] |
+//! | what is measured | [`metrics`] |
 //! | the schema | [`migrate`] |
 
 mod clipbase;
@@ -26,7 +27,7 @@ mod installation;
 pub mod job;
 pub mod jobs;
 pub mod leases;
-mod metrics;
+pub mod metrics;
 pub mod migrate;
 mod queue;
 pub mod status;

@@ -18,6 +18,7 @@ use serde::Serialize;
 use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tracing::Instrument as _;
 
 use super::ends::Ends;
 use super::follower::News;
@@ -57,9 +58,14 @@ pub(super) async fn open(
         _slot: slot,
     };
     live.take_page(first);
-    let events = stream::unfold((live, ends), async |(mut live, mut ends)| {
-        let event = live.next(&mut ends).await?;
-        Some((Ok::<_, Infallible>(event), (live, ends)))
+    // The answer's body is read outside of the request's span.
+    let span = tracing::Span::current();
+    let events = stream::unfold((live, ends), move |(mut live, mut ends)| {
+        let next = async move {
+            let event = live.next(&mut ends).await?;
+            Some((Ok::<_, Infallible>(event), (live, ends)))
+        };
+        next.instrument(span.clone())
     });
     let keep_alive = KeepAlive::new()
         .interval(app.options.keep_alive)

@@ -18,6 +18,7 @@ use super::view::{JobView, PriorityName};
 use crate::access::Principal;
 use crate::envelope::{Answer, ApiError, ApiResult};
 use crate::extract::{JsonBody, Object, single_header};
+use crate::observe::about;
 use crate::openapi::Success;
 use crate::router::App;
 
@@ -80,6 +81,7 @@ pub(crate) async fn create(
     let range = ClipRange::from_millis(request.start.0, request.end.0)?;
     let wanted = request.source.0.clone().check(&app)?;
     let draft = draft(&request, &wanted, range)?;
+    about(draft.id);
     let idempotency = key.map(|key| {
         let named = Idempotency::new(principal.key_id, key);
         match wanted.about() {
@@ -169,6 +171,8 @@ fn told(error: Error) -> ApiError {
 fn accepted(created: Created) -> Response {
     let is_replay = matches!(created, Created::Existing(_));
     let job: Job = created.into_job();
+    // An earlier request's job has another id than this one's draft.
+    about(job.id);
     let location = format!("/v1/jobs/{}", job.id);
     let mut response = (StatusCode::ACCEPTED, Answer(JobView::from(job))).into_response();
     if let Ok(value) = HeaderValue::from_str(&location) {

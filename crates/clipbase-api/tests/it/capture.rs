@@ -38,7 +38,7 @@ impl Capture {
 
     /// What was logged, events and spans.
     pub(crate) fn log(&self) -> String {
-        String::from_utf8(self.lines.0.lock().unwrap().clone()).unwrap()
+        self.lines.text()
     }
 
     /// The names and labels of what was counted.
@@ -51,15 +51,22 @@ impl Capture {
 
 /// A place that another test's thread comes by first would else be switched off for all threads, since nobody
 /// listens there.
-fn hear_all_threads() {
+pub(crate) fn hear_all_threads() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
         tracing::subscriber::set_global_default(tracing_subscriber::registry()).unwrap();
     });
 }
 
+/// What a subscriber writes.
 #[derive(Clone, Default)]
-struct Lines(Arc<Mutex<Vec<u8>>>);
+pub(crate) struct Lines(Arc<Mutex<Vec<u8>>>);
+
+impl Lines {
+    pub(crate) fn text(&self) -> String {
+        String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
+    }
+}
 
 impl Write for Lines {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {

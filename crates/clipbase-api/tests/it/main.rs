@@ -29,6 +29,10 @@ mod leaks;
 #[cfg(test)]
 mod links;
 #[cfg(test)]
+mod logs;
+#[cfg(test)]
+mod probes;
+#[cfg(test)]
 mod result;
 #[cfg(test)]
 mod serve;

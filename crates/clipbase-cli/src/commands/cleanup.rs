@@ -4,6 +4,7 @@ mod pass;
 mod show;
 
 use std::io::IsTerminal;
+use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::ops::ControlFlow;
 use std::time::Duration;
@@ -20,6 +21,7 @@ use self::pass::Done;
 use crate::context::{Context, Global};
 use crate::environment::Environment;
 use crate::failure::Failure;
+use crate::metrics::Port;
 use crate::output::Output;
 use crate::time::parse_duration;
 
@@ -95,6 +97,11 @@ pub(crate) struct Cleanup {
         value_parser = parse_duration
     )]
     reconcile_every: Duration,
+
+    /// With --watch: serve /metrics, /healthz and /readyz here, to whoever reaches the port: counts and times, no job
+    /// and no way to change anything
+    #[arg(long, value_name = "ADDR:PORT", requires = "watch")]
+    metrics: Option<SocketAddr>,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -131,12 +138,20 @@ impl Cleanup {
                 "--grace must be at least 24h: {why}"
             )));
         }
+        let port = Port::take(self.metrics).await?;
         let context = Context::open(global, environment).await?;
         if self.dry_run {
             return self.plan(&context, output).await;
         }
         if self.watch {
-            return self.watch(&context, output).await;
+            let probes = port
+                .map(|port| port.serve(&context.clipbase, output))
+                .transpose()?;
+            self.watch(&context, output).await?;
+            return match probes {
+                Some(probes) => probes.end().await,
+                None => Ok(()),
+            };
         }
         let mut done = Done::default();
         let outcome = self.pass(&context, output, self.reconcile, &mut done).await;

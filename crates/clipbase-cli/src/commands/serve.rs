@@ -5,13 +5,11 @@ mod limits;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use clap::Args;
 use clipbase::migrate::{self, Sets};
-use clipbase_api::{Api, ApiOptions, Authenticator, KeyAuthenticator, MetricsText};
+use clipbase_api::{Api, ApiOptions, Authenticator, KeyAuthenticator};
 use clipbase_worker::Worker;
-use metrics_exporter_prometheus::{Matcher, PrometheusBuilder};
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
@@ -20,16 +18,9 @@ use self::limits::{Limits, by_flag};
 use crate::context::{Context, Global, shutdown_token};
 use crate::environment::Environment;
 use crate::failure::Failure;
+use crate::metrics::Metrics;
 use crate::output::Output;
 use crate::tools::find_ffmpeg;
-
-/// How often the gauges are read anew, and old histogram samples let go.
-const SAMPLE_PERIOD: Duration = Duration::from_secs(15);
-
-/// Upper bounds of the latency histograms, in seconds.
-const SECONDS: [f64; 12] = [
-    0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 30.0,
-];
 
 /// Serve the HTTP API and the dashboard.
 ///
@@ -95,7 +86,7 @@ impl Serve {
         } else {
             None
         };
-        let metrics = install_metrics()?;
+        let metrics = Metrics::install()?;
         let api = Api::new(
             context.clipbase.clone(),
             ApiOptions {
@@ -104,7 +95,7 @@ impl Serve {
                 allow_anonymous: self.allow_anonymous,
                 local_storage: context.local.clone(),
                 storage_origins: self.link_origins(&context),
-                metrics: Some(metrics),
+                metrics: Some(metrics.text()),
                 ..self.options()?
             },
         )
@@ -115,7 +106,7 @@ impl Serve {
         } else {
             None
         };
-        tokio::spawn(sample(context.clipbase.clone(), shutdown.clone()));
+        tokio::spawn(metrics.sample(context.clipbase.clone(), shutdown.clone()));
         if output.is_json() {
             output.success(&json!({ "url": url, "address": address }), |_| {
                 String::new()
@@ -209,33 +200,4 @@ fn start_worker(
     Ok(tokio::spawn(async move {
         worker.run(&shutdown).await.map(drop)
     }))
-}
-
-/// Collects this process's metrics; `/metrics` shows them.
-fn install_metrics() -> Result<MetricsText, Failure> {
-    let failed = |_| Failure::new("CONFIG_INVALID", "the metrics cannot be collected");
-    let builder = PrometheusBuilder::new()
-        .set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), &SECONDS)
-        .map_err(failed)?;
-    let handle = builder.install_recorder().map_err(failed)?;
-    Ok(MetricsText::new(move || {
-        handle.run_upkeep();
-        handle.render()
-    }))
-}
-
-/// Keeps the gauges of the queue and the outbox fresh.
-async fn sample(clipbase: clipbase::Clipbase, shutdown: CancellationToken) {
-    while !shutdown.is_cancelled() {
-        if let Err(error) = clipbase.sample_gauges().await {
-            tracing::warn!(
-                code = error.code().as_str(),
-                "the gauges cannot be read yet"
-            );
-        }
-        tokio::select! {
-            () = tokio::time::sleep(SAMPLE_PERIOD) => {}
-            () = shutdown.cancelled() => {}
-        }
-    }
 }

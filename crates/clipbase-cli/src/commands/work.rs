@@ -1,25 +1,32 @@
 //! `clipbase work`: claims jobs and runs them.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
+use clipbase::Backoff;
 use clipbase_worker::{Worker, WorkerOptions};
 use serde_json::json;
 
 use crate::context::{Context, Global, shutdown_token};
 use crate::environment::Environment;
 use crate::failure::Failure;
+use crate::metrics::Port;
 use crate::output::Output;
 use crate::progress::Lines;
 use crate::time::parse_duration;
-use crate::tools::{find_ffmpeg, find_ytdlp};
+use crate::tools::{find_ffmpeg_for, find_ytdlp};
 
 /// Claim jobs and run them until stopped.
 ///
 /// Ctrl-C or SIGTERM stops claiming, waits for running jobs as long as --grace says, and hands the rest back
 /// to the queue at no cost of an attempt.
 #[derive(Args)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a flag of its own on the command line"
+)]
 pub(crate) struct Work {
     /// End once nothing is queued and nothing is being processed
     #[arg(long)]
@@ -49,6 +56,10 @@ pub(crate) struct Work {
     #[arg(long, value_name = "BYTES")]
     max_source: Option<u64>,
 
+    /// Refuse sources that play longer than this
+    #[arg(long, value_name = "TIME", value_parser = parse_duration)]
+    max_source_length: Option<Duration>,
+
     /// Refuse clips longer than this
     #[arg(long, value_name = "TIME", value_parser = parse_duration)]
     max_clip: Option<Duration>,
@@ -61,9 +72,42 @@ pub(crate) struct Work {
     #[arg(long, value_name = "BYTES")]
     max_scratch: Option<u64>,
 
-    /// Leave cleaning up to `clipbase cleanup` and to other workers
+    /// After a failure that may pass, wait up to so long before the next attempt, and twice as long each time
+    #[arg(long, value_name = "TIME", default_value = "1s", value_parser = parse_duration)]
+    retry_after: Duration,
+
+    /// Never wait longer than this before the next attempt
+    #[arg(long, value_name = "TIME", default_value = "60s", value_parser = parse_duration)]
+    retry_after_max: Duration,
+
+    /// Look for jobs at least so often
+    #[arg(long, value_name = "TIME", default_value = "5s", value_parser = parse_duration)]
+    poll: Duration,
+
+    /// Only poll: keep no connection that listens for wake-ups
     #[arg(long)]
+    no_listen: bool,
+
+    /// Clean up so often, give or take a half
+    #[arg(long, value_name = "TIME", default_value = "60s", value_parser = parse_duration)]
+    cleanup_every: Duration,
+
+    /// Compare the buckets with the rows so often, whoever does it
+    #[arg(long, value_name = "TIME", default_value = "24h", value_parser = parse_duration)]
+    reconcile_every: Duration,
+
+    /// Leave comparing the buckets with the rows to `clipbase cleanup --reconcile` and to other workers
+    #[arg(long, conflicts_with = "reconcile_every")]
+    no_reconcile: bool,
+
+    /// Leave cleaning up to `clipbase cleanup` and to other workers
+    #[arg(long, conflicts_with_all = ["cleanup_every", "reconcile_every"])]
     no_cleanup: bool,
+
+    /// Serve /metrics, /healthz and /readyz here, to whoever reaches the port: counts and times, no job and no way to
+    /// change anything
+    #[arg(long, value_name = "ADDR:PORT")]
+    metrics: Option<SocketAddr>,
 }
 
 impl Work {
@@ -73,13 +117,20 @@ impl Work {
         environment: &Environment,
         output: Output,
     ) -> Result<(), Failure> {
-        let ffmpeg = find_ffmpeg(environment)?;
+        let backoff = self.backoff()?;
+        // Before the database, so that a port that is taken is told at once.
+        let port = Port::take(self.metrics).await?;
+        let ffmpeg = find_ffmpeg_for(environment, self.max_source_length)?;
         let context = Context::open(global, environment).await?;
+        let context = context.with_backoff(backoff)?;
         let options = self.options(&context, environment)?;
         let worker = Worker::start(context.clipbase.clone(), Arc::new(ffmpeg), options)?;
         if !output.is_json() {
             eprintln!("worker {} is at work; stop it with Ctrl-C", worker.id());
         }
+        let probes = port
+            .map(|port| port.serve(&context.clipbase, output))
+            .transpose()?;
         let shutdown = shutdown_token();
         let summary = if self.until_idle {
             worker
@@ -88,6 +139,9 @@ impl Work {
         } else {
             worker.run(&shutdown).await?
         };
+        if let Some(probes) = probes {
+            probes.end().await?;
+        }
         let data = json!({
             "done": summary.done, "failed": summary.failed,
             "requeued": summary.requeued, "lost": summary.lost,
@@ -99,6 +153,17 @@ impl Work {
             )
         });
         Ok(())
+    }
+
+    fn backoff(&self) -> Result<Backoff, Failure> {
+        if self.retry_after > self.retry_after_max {
+            let what = "--retry-after must be at most --retry-after-max";
+            return Err(Failure::input(what));
+        }
+        Ok(Backoff {
+            base: self.retry_after,
+            cap: self.retry_after_max,
+        })
     }
 
     fn options(
@@ -120,9 +185,11 @@ impl Work {
         if self.youtube {
             options.youtube = Some(Arc::new(find_ytdlp(environment)?));
         }
-        if self.no_cleanup {
-            options.cleanup_interval = None;
-        }
+        options.poll_max = self.poll;
+        options.poll_min = options.poll_min.min(self.poll);
+        options.listen = !self.no_listen;
+        options.cleanup_interval = (!self.no_cleanup).then_some(self.cleanup_every);
+        options.reconcile_interval = (!self.no_reconcile).then_some(self.reconcile_every);
         Ok(options)
     }
 }

@@ -22,6 +22,8 @@ mod keys;
 #[cfg(test)]
 mod limits;
 #[cfg(test)]
+mod measured;
+#[cfg(test)]
 mod operator;
 #[cfg(test)]
 mod refusals;

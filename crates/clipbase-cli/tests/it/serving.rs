@@ -19,11 +19,15 @@ pub(crate) struct Serving {
 impl Serving {
     /// Starts it on a free port, and returns when it takes connections.
     pub(crate) fn start(place: &Place, more: &[&str], ffmpeg: Option<&Path>) -> Self {
+        let ffmpeg = ffmpeg.map(|path| ("FFMPEG_BIN", path.to_str().unwrap()));
+        Self::start_with(place, more, ffmpeg.as_slice())
+    }
+
+    /// As [`Serving::start`], with these variables.
+    pub(crate) fn start_with(place: &Place, more: &[&str], variables: &[(&str, &str)]) -> Self {
         let args = ["serve", "--dev", "--listen", "127.0.0.1:0", "--json"];
         let mut command = place.command(&[&args, more].concat());
-        if let Some(ffmpeg) = ffmpeg {
-            command.env("FFMPEG_BIN", ffmpeg);
-        }
+        command.envs(variables.iter().copied());
         Self::of(&mut command)
     }
 

@@ -12,6 +12,7 @@ use std::time::Duration;
 use clipbase::leases::{Failure, Lease};
 use clipbase::{Code, Error, JobId, Result};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
 
@@ -138,9 +139,10 @@ pub(super) struct Ended {
 impl Worker {
     /// Runs a job to its end in this worker.
     pub(super) async fn execute(&self, lease: Lease, desk: Desk<'_>) -> Ended {
-        let span = tracing::info_span!(
+        // As grave as an error, so that whatever is logged at all says which job it belongs to.
+        let span = tracing::error_span!(
             "job",
-            job = %lease.job_id(),
+            job_id = %lease.job_id(),
             lease = lease.number(),
             attempt = lease.work().attempt
         );
@@ -157,8 +159,10 @@ impl Worker {
             pulse: &pulse,
             observer: desk.observer,
         };
+        let mut began = None;
         let word = match self.slot(&pulse, desk).await {
             Ok(slot) => {
+                began = Some(Instant::now());
                 let word = self.work_on(&lease, &scratch, &reporter, desk).await;
                 // The next job may start while this one's end is written.
                 drop(slot);
@@ -180,7 +184,7 @@ impl Worker {
         if outcome == Outcome::Lost {
             tally::lease_lost();
         }
-        tally::ended(outcome);
+        tally::ended(outcome, began.map(|began| began.elapsed()));
         tracing::info!(outcome = outcome.as_str(), "ended");
         desk.observer
             .ended(lease.job_id(), outcome, ended.failure.as_ref());

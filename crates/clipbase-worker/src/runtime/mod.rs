@@ -36,6 +36,7 @@ pub use options::{
     WorkerOptions,
 };
 pub use shift::FINISH_GATHER;
+pub use tally::METRICS;
 
 /// What a run did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

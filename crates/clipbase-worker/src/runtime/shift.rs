@@ -197,7 +197,7 @@ impl<'a> Shift<'a> {
 
     fn begin(&mut self, leases: Vec<Lease>, began: Instant) {
         let options = &self.worker.shared.options;
-        tally::claimed(&leases, began.elapsed(), options.lease_ttl);
+        tally::claimed(leases.len(), began.elapsed());
         self.found_nothing = leases.is_empty();
         self.pause = if self.found_nothing {
             (self.pause * 2).min(options.poll_max)

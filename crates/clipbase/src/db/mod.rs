@@ -19,6 +19,7 @@ use tokio_postgres::tls::MakeTlsConnect;
 use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{GenericClient, Row, Socket};
 use tokio_postgres_rustls::MakeRustlsConnect;
+use tracing::Instrument as _;
 
 pub use config::{
     CALL_DEADLINE, DatabaseConfig, DatabaseMode, POOL_SIZE, POOL_SIZE_MAX, POOL_WAIT,
@@ -27,6 +28,7 @@ pub(crate) use failure::is_missing_relation;
 pub use statement::Statement;
 
 use crate::error::{Code, Error, Result};
+use crate::ids::JobId;
 use failure::Remedy;
 
 /// How often a statement that certainly did not commit is run again.
@@ -117,18 +119,41 @@ impl Database {
         statement: &Statement,
         params: &[Param<'_>],
     ) -> Result<Vec<Row>> {
-        let started = Instant::now();
-        let deadline = self.shared.config.call_deadline;
-        let outcome = tokio::time::timeout(deadline, self.run(statement, params))
-            .await
-            .unwrap_or_else(|_| {
-                Err(Error::failed(
-                    Code::DbTimeout,
-                    "the database did not answer in time; the call may or may not have happened",
-                ))
-            });
-        record(statement, started, &outcome);
-        outcome
+        self.call(None, statement, params).await
+    }
+
+    /// As [`Database::rows`], about one job: the call's span names it.
+    pub(crate) async fn rows_of(
+        &self,
+        job: JobId,
+        statement: &Statement,
+        params: &[Param<'_>],
+    ) -> Result<Vec<Row>> {
+        self.call(Some(job), statement, params).await
+    }
+
+    /// As [`Database::rows`], about one job or none.
+    pub(crate) async fn call(
+        &self,
+        job: Option<JobId>,
+        statement: &Statement,
+        params: &[Param<'_>],
+    ) -> Result<Vec<Row>> {
+        let called = async {
+            let started = Instant::now();
+            let deadline = self.shared.config.call_deadline;
+            let outcome = tokio::time::timeout(deadline, self.run(statement, params))
+                .await
+                .unwrap_or_else(|_| {
+                    Err(Error::failed(
+                        Code::DbTimeout,
+                        "the database did not answer in time; the call may or may not have happened",
+                    ))
+                });
+            record(statement, started, &outcome);
+            outcome
+        };
+        called.instrument(span(job, statement)).await
     }
 
     async fn run(&self, statement: &Statement, params: &[Param<'_>]) -> Result<Vec<Row>> {
@@ -236,12 +261,21 @@ pub(crate) async fn rows_in(
     statement: &Statement,
     params: &[Param<'_>],
 ) -> Result<Vec<Row>> {
-    let started = Instant::now();
-    let outcome = typed(client, statement, params)
-        .await
-        .map_err(|error| failure::of_statement(&error));
-    record(statement, started, &outcome);
-    outcome
+    let called = async {
+        let started = Instant::now();
+        let outcome = typed(client, statement, params)
+            .await
+            .map_err(|error| failure::of_statement(&error));
+        record(statement, started, &outcome);
+        outcome
+    };
+    called.instrument(span(None, statement)).await
+}
+
+/// What stands around a call. Without a listener at this level it costs a look at a flag.
+fn span(job: Option<JobId>, statement: &Statement) -> tracing::Span {
+    let job_id = job.map(tracing::field::display);
+    tracing::debug_span!("db.call", statement = statement.name, job_id)
 }
 
 /// Makes a connection of its own, outside any pool: for migrations.
@@ -311,8 +345,8 @@ fn record(statement: &Statement, started: Instant, outcome: &Result<Vec<Row>>) {
         .record(elapsed.as_secs_f64());
     metrics::counter!("clipbase_db_calls_total", "statement" => statement.name, "code" => code)
         .increment(1);
+    // The span names the statement.
     tracing::debug!(
-        statement = statement.name,
         code,
         elapsed_us = u64::try_from(elapsed.as_micros()).unwrap_or(u64::MAX),
         "database call"

@@ -14,6 +14,7 @@ use crate::db::statement::{always, maybe};
 use crate::error::{Error, Result};
 use crate::ids::JobId;
 use crate::job::{Cursor, seconds};
+use crate::metrics::{self, Reason};
 use crate::status::JobStatus;
 
 /// The most jobs that one call chooses or moves.
@@ -190,6 +191,9 @@ impl Jobs<'_> {
                 _ => canceled.requested.push(id),
             }
         }
+        let (from, to) = (JobStatus::Queued, JobStatus::Failed);
+        metrics::moved(from, to, Reason::Cancel, canceled.ended.len());
+        metrics::cancels_requested(canceled.requested.len());
         Ok(canceled)
     }
 
@@ -200,6 +204,8 @@ impl Jobs<'_> {
     /// `INVALID_INPUT` for more ids, or for one that stands twice.
     pub async fn retry_many(&self, ids: &[JobId]) -> Result<Vec<JobId>> {
         let moved = self.move_many(ids, "reopen").await?;
+        let (from, to) = (JobStatus::Failed, JobStatus::Queued);
+        metrics::moved(from, to, Reason::Retry, moved.len());
         Ok(moved.into_iter().map(|(id, _)| id).collect())
     }
 

@@ -12,6 +12,7 @@ use crate::db::{Param, Statement, rows_in};
 use crate::error::{Code, Error, Result};
 use crate::ids::JobId;
 use crate::job::{Job, NewJob, seconds};
+use crate::metrics;
 
 /// The most jobs that one call of `create_many` makes.
 pub const CREATE_MANY_MAX: usize = 5_000;
@@ -182,14 +183,19 @@ impl Jobs<'_> {
     pub async fn create(&self, job: &NewJob) -> Result<Job> {
         job.check()?;
         let values = Values::of(job, None);
-        let rows = self.database().rows(&CREATE, &values.params()).await?;
+        let rows = self
+            .database()
+            .rows_of(job.id, &CREATE, &values.params())
+            .await?;
         let row = rows.first().ok_or_else(lapsed)?;
+        metrics::created(1);
         self.wake_workers_for(job);
         read_job(Reader::new(row).skip(2))
     }
 
     /// As [`Jobs::create`], in a transaction of the caller's, which commits or takes back both. Idle workers
-    /// find the job at their next look, or at once after [`crate::Clipbase::wake_workers`].
+    /// find the job at their next look, or at once after [`crate::Clipbase::wake_workers`]. No metric counts it: only
+    /// the caller knows whether it stays.
     ///
     /// # Errors
     /// As [`Jobs::create`].
@@ -214,7 +220,10 @@ impl Jobs<'_> {
         request.check()?;
         let values = Values::of(job, Some(request));
         for _ in 0..=TWIN_RETRIES_MAX {
-            let rows = self.database().rows(&CREATE, &values.params()).await?;
+            let rows = self
+                .database()
+                .rows_of(job.id, &CREATE, &values.params())
+                .await?;
             // Nothing: a twin has committed since this statement's snapshot was taken. The next one sees it.
             let Some(row) = rows.first() else { continue };
             let mut reader = Reader::new(row);
@@ -225,6 +234,7 @@ impl Jobs<'_> {
             }
             let job = read_job(reader)?;
             return Ok(if is_new {
+                metrics::created(1);
                 self.inner.wake_workers();
                 Created::New(job)
             } else {
@@ -251,6 +261,7 @@ impl Jobs<'_> {
         if rows.len() != jobs.len() {
             return Err(lapsed());
         }
+        metrics::created(rows.len());
         self.inner.wake_workers();
         Ok(jobs.iter().map(|job| job.id).collect())
     }

@@ -99,7 +99,7 @@ impl Jobs<'_> {
     /// # Errors
     /// The database's.
     pub async fn get(&self, id: JobId) -> Result<Option<Job>> {
-        let rows = self.database().rows(&GET, &[&id.as_uuid()]).await?;
+        let rows = self.database().rows_of(id, &GET, &[&id.as_uuid()]).await?;
         rows.first()
             .map(|row| read_job(Reader::new(row)))
             .transpose()
@@ -110,7 +110,10 @@ impl Jobs<'_> {
     /// # Errors
     /// The database's.
     pub async fn outcome(&self, id: JobId) -> Result<Option<Outcome>> {
-        let rows = self.database().rows(&OUTCOME, &[&id.as_uuid()]).await?;
+        let rows = self
+            .database()
+            .rows_of(id, &OUTCOME, &[&id.as_uuid()])
+            .await?;
         let Some(row) = rows.first() else {
             return Ok(None);
         };

@@ -11,6 +11,7 @@ use crate::events::check_event_type;
 use crate::ids::{JobId, WorkerId};
 use crate::job::{Job, check_event_data, seconds};
 use crate::leases::{Failure, Lease};
+use crate::metrics::{self, Reason};
 use crate::status::JobStatus;
 use crate::storage::StorageKey;
 use crate::transitions::move_ctes;
@@ -99,6 +100,16 @@ struct Ask<'a> {
     fence: Option<&'a Lease>,
     worker: Option<WorkerId>,
     patch: &'a TransitionPatch,
+}
+
+impl Ask<'_> {
+    fn reason(&self) -> Reason {
+        match self.verb {
+            "cancel" => Reason::Cancel,
+            "reopen" => Reason::Retry,
+            _ => Reason::Transition,
+        }
+    }
 }
 
 enum Moved {
@@ -259,7 +270,8 @@ impl Jobs<'_> {
         let retention = self.settings().retention;
         let rows = self
             .database()
-            .rows(
+            .rows_of(
+                id,
                 &TRANSITION,
                 &[
                     &id.as_uuid(),
@@ -286,6 +298,11 @@ impl Jobs<'_> {
         let is_without_source = reader.take()?;
         if reader.take::<bool>()? {
             let job = read_job(reader)?;
+            if job.status == status {
+                metrics::cancels_requested(1);
+            } else {
+                metrics::moved(status, job.status, ask.reason(), 1);
+            }
             if job.status == JobStatus::Queued {
                 self.inner.wake_workers();
             }

@@ -11,6 +11,7 @@ use crate::error::{Error, Result};
 use crate::events::EVENTS_PER_JOB_MAX;
 use crate::ids::JobId;
 use crate::job::{Change, Job, JobPatch};
+use crate::metrics;
 use crate::status::JobStatus;
 
 pub(super) static UPDATE: Statement = Statement {
@@ -101,7 +102,8 @@ impl Jobs<'_> {
         };
         let rows = self
             .database()
-            .rows(
+            .rows_of(
+                id,
                 &UPDATE,
                 &[
                     &id.as_uuid(),
@@ -151,10 +153,13 @@ impl Jobs<'_> {
     /// # Errors
     /// `NOT_FOUND`.
     pub async fn delete(&self, id: JobId) -> Result<()> {
-        let rows = self.database().rows(&DELETE, &[&id.as_uuid()]).await?;
-        rows.first()
-            .map(|_| ())
-            .ok_or(Error::NotFound { what: "job" })
+        let rows = self
+            .database()
+            .rows_of(id, &DELETE, &[&id.as_uuid()])
+            .await?;
+        rows.first().ok_or(Error::NotFound { what: "job" })?;
+        metrics::deleted();
+        Ok(())
     }
 }
 

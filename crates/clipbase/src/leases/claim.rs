@@ -17,6 +17,7 @@ use crate::error::{Error, Result};
 use crate::ids::{JobId, WorkerId};
 use crate::job::seconds;
 use crate::jobs::row::Reader;
+use crate::metrics;
 use crate::queue::{in_queue, picked_ctes};
 
 /// The most jobs that one call claims.
@@ -246,11 +247,12 @@ impl Leases<'_> {
                 ],
             )
             .await?;
-        let claimed: Result<Vec<_>> = rows
+        let claimed = rows
             .iter()
             .map(|row| read_lease(Reader::new(row)))
-            .collect();
-        Ok(in_order(claimed?))
+            .collect::<Result<Vec<_>>>()?;
+        metrics::claimed(&claimed, options.lease_ttl);
+        Ok(in_order(claimed))
     }
 
     /// Claims this job, when it is queued and due; `None` when it is not, or somebody else is taking it.
@@ -267,14 +269,19 @@ impl Leases<'_> {
         self.inner.check_installation().await?;
         let rows = self
             .database()
-            .rows(
+            .rows_of(
+                id,
                 &CLAIM_JOB,
                 &[&id.as_uuid(), &worker.as_uuid(), &ttl.as_secs_f64()],
             )
             .await?;
-        rows.first()
-            .map(|row| read_lease(Reader::new(row)).map(|(_, lease)| lease))
-            .transpose()
+        let Some(row) = rows.first() else {
+            return Ok(None);
+        };
+        let claimed = [read_lease(Reader::new(row))?];
+        metrics::claimed(&claimed, ttl);
+        let [(_, lease)] = claimed;
+        Ok(Some(lease))
     }
 
     /// Finishes jobs and claims the next ones in one statement: one round trip and one commit for both.
@@ -315,8 +322,11 @@ impl Leases<'_> {
                 Some(outcome) => outcomes.push((JobId::from_uuid(reader.take()?), outcome)),
             }
         }
+        let ends = finish.read(finishes, &outcomes);
+        metrics::finished(&ends);
+        metrics::claimed(&claimed, options.lease_ttl);
         Ok(Turn {
-            finished: finish.read(finishes, &outcomes),
+            finished: ends,
             claimed: in_order(claimed),
         })
     }

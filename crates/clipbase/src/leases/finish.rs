@@ -13,6 +13,7 @@ use crate::db::statement::{always, maybe};
 use crate::error::{Error, Result};
 use crate::ids::JobId;
 use crate::job::{check_event_data, seconds};
+use crate::metrics;
 use crate::storage::StorageKey;
 
 /// The most jobs that one call finishes.
@@ -192,9 +193,14 @@ impl Leases<'_> {
             return Ok(Vec::new());
         }
         let columns = FinishColumns::of(finishes)?;
+        let only = match finishes {
+            [finish] => Some(finish.lease.job_id()),
+            _ => None,
+        };
         let rows = self
             .database()
-            .rows(
+            .call(
+                only,
                 &FINISH,
                 &[
                     &columns.ids,
@@ -208,6 +214,8 @@ impl Leases<'_> {
                 ],
             )
             .await?;
-        Ok(columns.read(finishes, &read_outcomes(&rows)?))
+        let ends = columns.read(finishes, &read_outcomes(&rows)?);
+        metrics::finished(&ends);
+        Ok(ends)
     }
 }

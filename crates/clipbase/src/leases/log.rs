@@ -45,7 +45,8 @@ impl Leases<'_> {
         check_event_data(data)?;
         let rows = self
             .database()
-            .rows(
+            .rows_of(
+                lease.job_id(),
                 &LOG,
                 &[
                     &lease.job_id().as_uuid(),

@@ -12,6 +12,7 @@ use crate::error::{Error, Result};
 use crate::ids::{JobId, WorkerId};
 use crate::job::seconds;
 use crate::jobs::row::Reader;
+use crate::metrics::{self, Reason};
 use crate::status::JobStatus;
 use crate::transitions::move_ctes;
 
@@ -25,6 +26,15 @@ pub enum Surrendered {
     Queued,
     /// To its end: the failure was fatal, no attempt is left, or a cancel was asked for.
     Failed,
+}
+
+impl Surrendered {
+    const fn status(self) -> JobStatus {
+        match self {
+            Self::Queued => JobStatus::Queued,
+            Self::Failed => JobStatus::Failed,
+        }
+    }
 }
 
 /// A job that was taken back from a lost worker.
@@ -49,7 +59,7 @@ WITH input AS (
             keep_source: "$10::float8", backoff_base: "$8::float8", backoff_cap: "$9::float8"
         ),
         "
-SELECT next FROM found"
+SELECT next, canceled FROM found"
     ),
     params: &[
         Type::UUID,
@@ -63,7 +73,7 @@ SELECT next FROM found"
         Type::FLOAT8,
         Type::FLOAT8,
     ],
-    columns: &[maybe("next", Type::TEXT)],
+    columns: &[maybe("next", Type::TEXT), always("canceled", Type::BOOL)],
 };
 
 // A worker that knows only the seed's last_heartbeat_at beats with that: the fresher of the two counts.
@@ -95,7 +105,7 @@ input AS (
             keep_source: "$7::float8", backoff_base: "$5::float8", backoff_cap: "$6::float8"
         ),
         "
-SELECT id, next FROM found WHERE next IS NOT NULL"
+SELECT id, next, canceled FROM found WHERE next IS NOT NULL"
     ),
     params: &[
         Type::UUID_ARRAY,
@@ -106,7 +116,11 @@ SELECT id, next FROM found WHERE next IS NOT NULL"
         Type::FLOAT8,
         Type::FLOAT8,
     ],
-    columns: &[always("id", Type::UUID), maybe("next", Type::TEXT)],
+    columns: &[
+        always("id", Type::UUID),
+        maybe("next", Type::TEXT),
+        always("canceled", Type::BOOL),
+    ],
 };
 
 impl Leases<'_> {
@@ -147,7 +161,8 @@ impl Leases<'_> {
         let settings = self.settings();
         let rows = self
             .database()
-            .rows(
+            .rows_of(
+                lease.job_id(),
                 &SURRENDER,
                 &[
                     &lease.job_id().as_uuid(),
@@ -167,6 +182,15 @@ impl Leases<'_> {
         let next = reader
             .take::<Option<&str>>()?
             .map_or(Err(Error::LeaseLost), read_next)?;
+        let is_canceled = reader.take::<bool>()?;
+        let reason = match ask {
+            // A failure with a word of its own is one, though a cancel had been asked for.
+            "fail" => Reason::Fail,
+            _ if is_canceled => Reason::Cancel,
+            "release" => Reason::Release,
+            _ => Reason::Fail,
+        };
+        metrics::moved(JobStatus::Processing, next.status(), reason, 1);
         // After a failure it waits for its backoff first.
         if next == Surrendered::Queued && failure.is_none() {
             self.inner.wake_workers();
@@ -230,10 +254,14 @@ impl Leases<'_> {
             .map(|row| {
                 let mut reader = Reader::new(row);
                 let job = JobId::from_uuid(reader.take()?);
-                Ok(Reaped {
-                    job,
-                    to: read_next(reader.take()?)?,
-                })
+                let to = read_next(reader.take()?)?;
+                let reason = if reader.take()? {
+                    Reason::Cancel
+                } else {
+                    Reason::Reap
+                };
+                metrics::moved(JobStatus::Processing, to.status(), reason, 1);
+                Ok(Reaped { job, to })
             })
             .collect()
     }

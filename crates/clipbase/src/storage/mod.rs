@@ -39,6 +39,7 @@ mod links;
 mod local;
 mod memory;
 mod objects;
+mod observed;
 mod operation;
 mod probe;
 mod signing;

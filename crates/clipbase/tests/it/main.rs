@@ -30,6 +30,7 @@ mod leases;
 mod lifecycle;
 mod migrations;
 mod model;
+mod observe;
 mod plans;
 mod races;
 mod schema_laws;

@@ -27,12 +27,11 @@
 
 mod files;
 mod list;
+mod remove;
 mod tree;
 
-use std::collections::BTreeSet;
 use std::fmt;
 use std::fs::{File, Metadata};
-use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -40,20 +39,24 @@ use std::time::SystemTime;
 use async_trait::async_trait;
 use bytes::Bytes;
 
+use self::remove::remove;
 use self::tree::Tree;
-use super::atomic::{Fresh, blocking, sync_folder};
+use super::atomic::{Fresh, blocking};
 use super::links::UPLOAD_LINK_TTL;
 use super::objects::{check_key_count, check_limit, timestamp, wall_clock};
+use super::observed::observed;
 use super::{
     Bucket, BucketReport, ByteStream, LinkScope, ListCursor, ListPage, LocalSigner, ObjectInfo,
-    Operation, Removal, RemoveOutcome, SMALL_OBJECT_BYTES_MAX, SignOptions, SignedUrl, Storage,
-    StorageKey,
+    Operation, Removal, SMALL_OBJECT_BYTES_MAX, SignOptions, SignedUrl, Storage, StorageKey,
 };
 use crate::error::{Cause, Result};
 
 pub use self::files::INCOMING_STALE_AFTER;
 pub use self::list::LIST_DEPTH_MAX;
 pub(super) use self::tree::{FOLDER_MODE, INCOMING_FOLDER};
+
+/// The backend's name in spans.
+const BACKEND: &str = "local";
 
 /// A directory that serves as object storage.
 #[derive(Clone)]
@@ -144,22 +147,28 @@ impl fmt::Debug for LocalStorage {
 #[async_trait]
 impl Storage for LocalStorage {
     async fn ensure_buckets(&self) -> Result<Vec<BucketReport>> {
-        let now = wall_clock();
-        self.on_tree(Operation::EnsureBuckets, move |tree| tree.ensure(now))
-            .await
+        observed(BACKEND, Operation::EnsureBuckets, async move {
+            let now = wall_clock();
+            self.on_tree(Operation::EnsureBuckets, move |tree| tree.ensure(now))
+                .await
+        })
+        .await
     }
 
     async fn upload(&self, from: &Path, key: &StorageKey) -> Result<()> {
         let operation = Operation::Upload;
-        let (from, wanted) = (from.to_owned(), key.clone());
-        // Two steps: a caller that goes away after the first one drops the finished file unseen.
-        let fresh = self
-            .on_tree(operation, move |tree| {
-                tree.place(operation, &wanted)?;
-                tree.receive_file(&from).map_err(|e| operation.io(&e))
-            })
-            .await?;
-        self.put(operation, fresh, key).await
+        observed(BACKEND, operation, async move {
+            let (from, wanted) = (from.to_owned(), key.clone());
+            // Two steps: a caller that goes away after the first one drops the finished file unseen.
+            let fresh = self
+                .on_tree(operation, move |tree| {
+                    tree.place(operation, &wanted)?;
+                    tree.receive_file(&from).map_err(|e| operation.io(&e))
+                })
+                .await?;
+            self.put(operation, fresh, key).await
+        })
+        .await
     }
 
     async fn upload_stream(
@@ -169,33 +178,39 @@ impl Storage for LocalStorage {
         key: &StorageKey,
     ) -> Result<()> {
         let operation = Operation::UploadStream;
-        let wanted = key.clone();
-        let fresh = self
-            .on_tree(operation, move |tree| {
-                tree.place(operation, &wanted)?;
-                tree.receive().map_err(|e| operation.io(&e))
-            })
-            .await?
-            .write_exactly(operation, content, length)
-            .await?;
-        self.put(operation, fresh, key).await
+        observed(BACKEND, operation, async move {
+            let wanted = key.clone();
+            let fresh = self
+                .on_tree(operation, move |tree| {
+                    tree.place(operation, &wanted)?;
+                    tree.receive().map_err(|e| operation.io(&e))
+                })
+                .await?
+                .write_exactly(operation, content, length)
+                .await?;
+            self.put(operation, fresh, key).await
+        })
+        .await
     }
 
     async fn download(&self, key: &StorageKey, to: &Path) -> Result<()> {
         let operation = Operation::Download;
-        let (key, to) = (key.clone(), to.to_owned());
-        let target = to.clone();
-        // Two steps, as in an upload: a caller that goes away leaves no file that it did not wait for.
-        let fresh = self
-            .on_tree(operation, move |tree| {
-                let (mut source, _) = open(tree, operation, &key)?;
-                Fresh::beside(&to)
-                    .and_then(|fresh| fresh.copy_whole(&mut source))
-                    .map_err(|e| operation.io(&e))
+        observed(BACKEND, operation, async move {
+            let (key, to) = (key.clone(), to.to_owned());
+            let target = to.clone();
+            // Two steps, as in an upload: a caller that goes away leaves no file that it did not wait for.
+            let fresh = self
+                .on_tree(operation, move |tree| {
+                    let (mut source, _) = open(tree, operation, &key)?;
+                    Fresh::beside(&to)
+                        .and_then(|fresh| fresh.copy_whole(&mut source))
+                        .map_err(|e| operation.io(&e))
+                })
+                .await?;
+            blocking(operation, move || {
+                fresh.replace(&target).map_err(|e| operation.io(&e))
             })
-            .await?;
-        blocking(operation, move || {
-            fresh.replace(&target).map_err(|e| operation.io(&e))
+            .await
         })
         .await
     }
@@ -207,30 +222,36 @@ impl Storage for LocalStorage {
 
     async fn read_small(&self, key: &StorageKey) -> Result<Bytes> {
         let operation = Operation::ReadSmall;
-        let key = key.clone();
-        self.on_tree(operation, move |tree| {
-            let (file, found) = open(tree, operation, &key)?;
-            if found.len() > SMALL_OBJECT_BYTES_MAX {
-                return Err(operation.failed(Cause::new("larger than a small object")));
-            }
-            files::read_all(file, found.len()).map_err(|e| operation.io(&e))
+        observed(BACKEND, operation, async move {
+            let key = key.clone();
+            self.on_tree(operation, move |tree| {
+                let (file, found) = open(tree, operation, &key)?;
+                if found.len() > SMALL_OBJECT_BYTES_MAX {
+                    return Err(operation.failed(Cause::new("larger than a small object")));
+                }
+                files::read_all(file, found.len()).map_err(|e| operation.io(&e))
+            })
+            .await
         })
         .await
     }
 
     async fn sign(&self, key: &StorageKey, options: &SignOptions) -> Result<SignedUrl> {
-        let wanted = key.clone();
-        self.on_tree(Operation::Sign, move |tree| {
-            open(tree, Operation::Sign, &wanted).map(|_| ())
+        observed(BACKEND, Operation::Sign, async move {
+            let wanted = key.clone();
+            self.on_tree(Operation::Sign, move |tree| {
+                open(tree, Operation::Sign, &wanted).map(|_| ())
+            })
+            .await?;
+            self.signer.sign(
+                key,
+                LinkScope::Download,
+                options.ttl.as_duration(),
+                options.download_name.as_ref(),
+                wall_clock(),
+            )
         })
-        .await?;
-        self.signer.sign(
-            key,
-            LinkScope::Download,
-            options.ttl.as_duration(),
-            options.download_name.as_ref(),
-            wall_clock(),
-        )
+        .await
     }
 
     async fn sign_many(
@@ -238,48 +259,57 @@ impl Storage for LocalStorage {
         keys: &[StorageKey],
         options: &SignOptions,
     ) -> Result<Vec<Result<SignedUrl>>> {
-        check_key_count(keys)?;
-        let operation = Operation::SignMany;
-        let wanted = keys.to_vec();
-        let found = self
-            .on_tree(operation, move |tree| {
-                // A bucket that is not there is no answer about its objects.
-                for bucket in Bucket::ALL {
-                    tree.bucket(operation, bucket)?;
-                }
-                let look = |key: &StorageKey| open(tree, operation, key).map(|_| ());
-                Ok(wanted.iter().map(look).collect::<Vec<_>>())
-            })
-            .await?;
-        let (now, name) = (wall_clock(), options.download_name.as_ref());
-        let links = found.into_iter().zip(keys).map(|(found, key)| {
-            found?;
-            let ttl = options.ttl.as_duration();
-            self.signer.sign(key, LinkScope::Download, ttl, name, now)
-        });
-        Ok(links.collect())
+        observed(BACKEND, Operation::SignMany, async move {
+            check_key_count(keys)?;
+            let operation = Operation::SignMany;
+            let wanted = keys.to_vec();
+            let found = self
+                .on_tree(operation, move |tree| {
+                    // A bucket that is not there is no answer about its objects.
+                    for bucket in Bucket::ALL {
+                        tree.bucket(operation, bucket)?;
+                    }
+                    let look = |key: &StorageKey| open(tree, operation, key).map(|_| ());
+                    Ok(wanted.iter().map(look).collect::<Vec<_>>())
+                })
+                .await?;
+            let (now, name) = (wall_clock(), options.download_name.as_ref());
+            let links = found.into_iter().zip(keys).map(|(found, key)| {
+                found?;
+                let ttl = options.ttl.as_duration();
+                self.signer.sign(key, LinkScope::Download, ttl, name, now)
+            });
+            Ok(links.collect())
+        })
+        .await
     }
 
     async fn sign_upload(&self, key: &StorageKey) -> Result<SignedUrl> {
-        let wanted = key.clone();
-        self.on_tree(Operation::SignUpload, move |tree| {
-            tree.place(Operation::SignUpload, &wanted).map(|_| ())
+        observed(BACKEND, Operation::SignUpload, async move {
+            let wanted = key.clone();
+            self.on_tree(Operation::SignUpload, move |tree| {
+                tree.place(Operation::SignUpload, &wanted).map(|_| ())
+            })
+            .await?;
+            self.signer
+                .sign(key, LinkScope::Upload, UPLOAD_LINK_TTL, None, wall_clock())
         })
-        .await?;
-        self.signer
-            .sign(key, LinkScope::Upload, UPLOAD_LINK_TTL, None, wall_clock())
+        .await
     }
 
     async fn info(&self, key: &StorageKey) -> Result<Option<ObjectInfo>> {
         let operation = Operation::Info;
-        let wanted = key.clone();
-        let found = self
-            .on_tree(operation, move |tree| {
-                let place = tree.place(operation, &wanted)?;
-                files::find(&place).map_err(|e| operation.io(&e))
-            })
-            .await?;
-        Ok(found.map(|found| describe(key, &found)))
+        observed(BACKEND, operation, async move {
+            let wanted = key.clone();
+            let found = self
+                .on_tree(operation, move |tree| {
+                    let place = tree.place(operation, &wanted)?;
+                    files::find(&place).map_err(|e| operation.io(&e))
+                })
+                .await?;
+            Ok(found.map(|found| describe(key, &found)))
+        })
+        .await
     }
 
     async fn list(
@@ -288,36 +318,45 @@ impl Storage for LocalStorage {
         after: Option<&ListCursor>,
         limit: usize,
     ) -> Result<ListPage> {
-        check_limit(limit)?;
-        let operation = Operation::List;
-        let after = after.map(|cursor| cursor.as_str().to_owned());
-        self.on_tree(operation, move |tree| {
-            let folder = tree.bucket(operation, bucket)?;
-            list::page(bucket, &folder, after.as_deref(), limit).map_err(|e| operation.io(&e))
+        observed(BACKEND, Operation::List, async move {
+            check_limit(limit)?;
+            let operation = Operation::List;
+            let after = after.map(|cursor| cursor.as_str().to_owned());
+            self.on_tree(operation, move |tree| {
+                let folder = tree.bucket(operation, bucket)?;
+                list::page(bucket, &folder, after.as_deref(), limit).map_err(|e| operation.io(&e))
+            })
+            .await
         })
         .await
     }
 
     async fn copy(&self, from: &StorageKey, to: &StorageKey) -> Result<()> {
         let operation = Operation::Copy;
-        let (source, target) = (from.clone(), to.clone());
-        let fresh = self
-            .on_tree(operation, move |tree| {
-                let (mut file, _) = open(tree, operation, &source)?;
-                tree.place(operation, &target)?;
-                tree.receive()
-                    .and_then(|fresh| fresh.copy_whole(&mut file))
-                    .map_err(|e| operation.io(&e))
-            })
-            .await?;
-        self.put(operation, fresh, to).await
+        observed(BACKEND, operation, async move {
+            let (source, target) = (from.clone(), to.clone());
+            let fresh = self
+                .on_tree(operation, move |tree| {
+                    let (mut file, _) = open(tree, operation, &source)?;
+                    tree.place(operation, &target)?;
+                    tree.receive()
+                        .and_then(|fresh| fresh.copy_whole(&mut file))
+                        .map_err(|e| operation.io(&e))
+                })
+                .await?;
+            self.put(operation, fresh, to).await
+        })
+        .await
     }
 
     async fn remove(&self, keys: &[StorageKey]) -> Result<Vec<Removal>> {
-        check_key_count(keys)?;
-        let keys = keys.to_vec();
-        self.on_tree(Operation::Remove, move |tree| remove(tree, keys))
-            .await
+        observed(BACKEND, Operation::Remove, async move {
+            check_key_count(keys)?;
+            let keys = keys.to_vec();
+            self.on_tree(Operation::Remove, move |tree| remove(tree, keys))
+                .await
+        })
+        .await
     }
 }
 
@@ -334,35 +373,4 @@ fn describe(key: &StorageKey, found: &Metadata) -> ObjectInfo {
         content_type: key.content_type().into(),
         updated_at: timestamp(found.modified().unwrap_or(SystemTime::UNIX_EPOCH)),
     }
-}
-
-fn remove(tree: &Tree, keys: Vec<StorageKey>) -> Result<Vec<Removal>> {
-    let operation = Operation::Remove;
-    let places = keys
-        .iter()
-        .map(|key| tree.place(operation, key))
-        .collect::<Result<Vec<_>>>()?;
-    let mut changed: BTreeSet<PathBuf> = BTreeSet::new();
-    let mut outcomes: Vec<io::Result<bool>> = places
-        .iter()
-        .map(|place| files::remove(place, &mut changed))
-        .collect();
-    // One flush for the whole call: a folder that many keys share is flushed once.
-    if let Err(error) = changed.iter().try_for_each(|folder| sync_folder(folder)) {
-        for outcome in outcomes.iter_mut().filter(|o| matches!(o, Ok(true))) {
-            *outcome = Err(error.kind().into());
-        }
-    }
-    Ok(keys
-        .into_iter()
-        .zip(outcomes)
-        .map(|(key, outcome)| Removal {
-            key,
-            outcome: match outcome {
-                Ok(true) => RemoveOutcome::Removed,
-                Ok(false) => RemoveOutcome::Missing,
-                Err(error) => RemoveOutcome::Failed(operation.io(&error)),
-            },
-        })
-        .collect())
 }

@@ -33,10 +33,10 @@ use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use tokio::time::Instant;
 
 use self::http::Http;
 use self::remove::Proofs;
+use super::observed::observed;
 use super::{
     Bucket, BucketReport, ByteStream, ListCursor, ListPage, ObjectInfo, Operation, Removal,
     SignOptions, SignedUrl, Storage, StorageKey,
@@ -94,44 +94,26 @@ impl fmt::Debug for SupabaseStorage {
     }
 }
 
-/// Counts and times a call, failures included, by its operation and code alone.
-async fn observed<T>(
-    operation: Operation,
-    call: impl Future<Output = Result<T>> + Send,
-) -> Result<T> {
-    let started = Instant::now();
-    let outcome = call.await;
-    let elapsed = started.elapsed();
-    let code = outcome
-        .as_ref()
-        .err()
-        .map_or("OK", |error| error.code().as_str());
-    let name = operation.name();
-    metrics::histogram!("clipbase_storage_call_seconds", "operation" => name)
-        .record(elapsed.as_secs_f64());
-    metrics::counter!("clipbase_storage_calls_total", "operation" => name, "outcome" => code)
-        .increment(1);
-    tracing::debug!(
-        operation = name,
-        code,
-        elapsed_us = u64::try_from(elapsed.as_micros()).unwrap_or(u64::MAX),
-        "storage call"
-    );
-    outcome
-}
+/// The backend's name in spans.
+const BACKEND: &str = "supabase";
 
 #[async_trait]
 impl Storage for SupabaseStorage {
     async fn ensure_buckets(&self) -> Result<Vec<BucketReport>> {
-        observed(Operation::EnsureBuckets, self.inner.ensure_all()).await
+        observed(BACKEND, Operation::EnsureBuckets, self.inner.ensure_all()).await
     }
 
     async fn mend_buckets(&self) -> Result<()> {
-        observed(Operation::EnsureBuckets, self.inner.mend_all()).await
+        observed(BACKEND, Operation::EnsureBuckets, self.inner.mend_all()).await
     }
 
     async fn upload(&self, from: &Path, key: &StorageKey) -> Result<()> {
-        observed(Operation::Upload, self.inner.upload_file(from, key)).await
+        observed(
+            BACKEND,
+            Operation::Upload,
+            self.inner.upload_file(from, key),
+        )
+        .await
     }
 
     async fn upload_stream(
@@ -141,21 +123,21 @@ impl Storage for SupabaseStorage {
         key: &StorageKey,
     ) -> Result<()> {
         let upload = self.inner.upload_content(content, length, key);
-        observed(Operation::UploadStream, upload).await
+        observed(BACKEND, Operation::UploadStream, upload).await
     }
 
     async fn download(&self, key: &StorageKey, to: &Path) -> Result<()> {
         let download = Arc::clone(&self.inner).download_file(key, to);
-        observed(Operation::Download, download).await
+        observed(BACKEND, Operation::Download, download).await
     }
 
     async fn read_small(&self, key: &StorageKey) -> Result<Bytes> {
         let read = Arc::clone(&self.inner).read_whole(key);
-        observed(Operation::ReadSmall, read).await
+        observed(BACKEND, Operation::ReadSmall, read).await
     }
 
     async fn sign(&self, key: &StorageKey, options: &SignOptions) -> Result<SignedUrl> {
-        observed(Operation::Sign, self.inner.sign_one(key, options)).await
+        observed(BACKEND, Operation::Sign, self.inner.sign_one(key, options)).await
     }
 
     async fn sign_many(
@@ -163,15 +145,20 @@ impl Storage for SupabaseStorage {
         keys: &[StorageKey],
         options: &SignOptions,
     ) -> Result<Vec<Result<SignedUrl>>> {
-        observed(Operation::SignMany, self.inner.sign_all(keys, options)).await
+        observed(
+            BACKEND,
+            Operation::SignMany,
+            self.inner.sign_all(keys, options),
+        )
+        .await
     }
 
     async fn sign_upload(&self, key: &StorageKey) -> Result<SignedUrl> {
-        observed(Operation::SignUpload, self.inner.sign_put(key)).await
+        observed(BACKEND, Operation::SignUpload, self.inner.sign_put(key)).await
     }
 
     async fn info(&self, key: &StorageKey) -> Result<Option<ObjectInfo>> {
-        observed(Operation::Info, self.inner.describe(key)).await
+        observed(BACKEND, Operation::Info, self.inner.describe(key)).await
     }
 
     async fn list(
@@ -180,14 +167,19 @@ impl Storage for SupabaseStorage {
         after: Option<&ListCursor>,
         limit: usize,
     ) -> Result<ListPage> {
-        observed(Operation::List, self.inner.page(bucket, after, limit)).await
+        observed(
+            BACKEND,
+            Operation::List,
+            self.inner.page(bucket, after, limit),
+        )
+        .await
     }
 
     async fn copy(&self, from: &StorageKey, to: &StorageKey) -> Result<()> {
-        observed(Operation::Copy, self.inner.copy_object(from, to)).await
+        observed(BACKEND, Operation::Copy, self.inner.copy_object(from, to)).await
     }
 
     async fn remove(&self, keys: &[StorageKey]) -> Result<Vec<Removal>> {
-        observed(Operation::Remove, self.inner.remove_all(keys)).await
+        observed(BACKEND, Operation::Remove, self.inner.remove_all(keys)).await
     }
 }

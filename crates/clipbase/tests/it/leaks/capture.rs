@@ -40,6 +40,7 @@ impl Capture {
     /// Needs a runtime of one thread, so that tasks of the test run where it listens.
     pub(super) fn start() -> Self {
         catch_driver_logs();
+        hear_all_threads();
         let lines = Lines::default();
         let subscriber = tracing_subscriber::fmt()
             .with_max_level(tracing::Level::TRACE)
@@ -130,6 +131,15 @@ impl log::Log for DriverLogs {
     }
 
     fn flush(&self) {}
+}
+
+/// A place that another test's thread comes by first would else be switched off for all threads, since nobody
+/// listens there.
+pub(crate) fn hear_all_threads() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        tracing::subscriber::set_global_default(tracing_subscriber::registry()).unwrap();
+    });
 }
 
 fn catch_driver_logs() {

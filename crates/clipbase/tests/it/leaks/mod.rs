@@ -7,3 +7,5 @@ mod rows;
 mod server;
 mod storage;
 mod supabase;
+
+pub(crate) use capture::hear_all_threads;
