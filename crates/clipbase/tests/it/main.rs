@@ -32,6 +32,7 @@ mod migrations;
 mod model;
 mod plans;
 mod races;
+mod roles;
 mod schema_laws;
 mod schema_page;
 mod seed;

@@ -60,6 +60,14 @@ const LANDED: &[(&str, &str)] = &[
         "20261123002000_api_keys",
         "4e7f1bf19ae77b15f42eeaca46576bef4283c44ab6cfe044eee3bf8ef0793b1e",
     ),
+    (
+        "20261124000100_roles",
+        "f1f8415567470b0292b8e66820b46754a63e8c755ffb2cffc17af6dcffa4ab8d",
+    ),
+    (
+        "20261124000200_roles_api_keys",
+        "7f13d4bf80d741ad875003c1c8fd7bc43d81e7f4f99c065f140257489ea73520",
+    ),
 ];
 
 #[test]

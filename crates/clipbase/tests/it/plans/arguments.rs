@@ -7,7 +7,7 @@ const KEY: &str = "md5('key 7')::uuid";
 
 /// The arguments of a statement, for so many jobs where it takes several. Panics for a statement that has none
 /// here.
-pub(super) fn of(name: &str, count: u32) -> Vec<String> {
+pub(crate) fn of(name: &str, count: u32) -> Vec<String> {
     if name.starts_with("cleanup.") {
         return cleanup(name, count);
     }
