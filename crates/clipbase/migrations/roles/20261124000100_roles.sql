@@ -60,6 +60,37 @@ BEGIN
 END
 $$;
 
+-- The runner's own table, which every binary reads. Where this file is pushed by another tool the runner has not made
+-- it yet, and finds it as it would have made it.
+DO $$
+DECLARE
+    roles text;
+BEGIN
+    IF to_regclass('public.clipbase_migrations') IS NOT NULL THEN
+        RETURN;
+    END IF;
+    CREATE TABLE public.clipbase_migrations (
+        version     varchar(14) PRIMARY KEY,
+        set_name    varchar(32) NOT NULL,
+        name        varchar(128) NOT NULL,
+        checksum    varchar(64) NOT NULL,
+        is_breaking boolean NOT NULL,
+        applied_at  timestamptz NOT NULL DEFAULT now()
+    );
+    COMMENT ON TABLE  public.clipbase_migrations IS 'Which migrations of clipbase this database has.';
+    COMMENT ON COLUMN public.clipbase_migrations.version IS 'Fourteen digits: when the migration was written.';
+    COMMENT ON COLUMN public.clipbase_migrations.set_name IS 'The set that it belongs to; core is always applied.';
+    COMMENT ON COLUMN public.clipbase_migrations.name IS 'What it does.';
+    COMMENT ON COLUMN public.clipbase_migrations.checksum IS 'SHA-256 of the file, in hexadecimal: a changed file is refused.';
+    COMMENT ON COLUMN public.clipbase_migrations.is_breaking IS 'Whether binaries that do not know it must not run.';
+    COMMENT ON COLUMN public.clipbase_migrations.applied_at IS 'When it was applied.';
+    ALTER TABLE public.clipbase_migrations ENABLE ROW LEVEL SECURITY;
+    SELECT concat_ws(', ', 'PUBLIC', string_agg(quote_ident(rolname), ', ')) INTO roles
+      FROM pg_catalog.pg_roles WHERE rolname IN ('anon', 'authenticated');
+    EXECUTE format('REVOKE ALL ON TABLE public.clipbase_migrations FROM %s', roles);
+END
+$$;
+
 -- The API: makes jobs, moves and deletes them on request, reads everything about them, announces uploads.
 
 GRANT SELECT, DELETE,

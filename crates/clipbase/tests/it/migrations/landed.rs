@@ -62,7 +62,7 @@ const LANDED: &[(&str, &str)] = &[
     ),
     (
         "20261124000100_roles",
-        "f1f8415567470b0292b8e66820b46754a63e8c755ffb2cffc17af6dcffa4ab8d",
+        "fbc807026ec1d329a3698de0ad858c277d0335d0f7c0437badabbac0ddb7b456",
     ),
     (
         "20261124000200_roles_api_keys",

@@ -25,6 +25,7 @@ pub(super) fn who_may(statement: &str) -> &'static [&'static str] {
         | "events.follow"
         | "events.follow_many"
         | "inspect.server"
+        | "inspect.user"
         | "inspect.queues"
         | "inspect.lost_leases"
         | "inspect.audit"
