@@ -23,6 +23,15 @@ impl Serving {
         if let Some(ffmpeg) = ffmpeg {
             command.env("FFMPEG_BIN", ffmpeg);
         }
+        Self::of(command)
+    }
+
+    /// The API alone, as it stands before a database that somebody else migrated.
+    pub(crate) fn start_alone(place: &Place) -> Self {
+        Self::of(place.command(&["serve", "--listen", "127.0.0.1:0", "--json"]))
+    }
+
+    fn of(mut command: Command) -> Self {
         let mut child = command.spawn().unwrap();
         let mut out = BufReader::new(child.stdout.take().unwrap());
         let mut line = String::new();
