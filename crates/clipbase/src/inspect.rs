@@ -40,6 +40,9 @@ pub struct User {
     pub is_owner: bool,
     /// Which of `clipbase_api`, `clipbase_worker` and `clipbase_reader` the user is a member of.
     pub roles: Vec<String>,
+    /// Whether the user sees what the sessions of others do; else [`Server::oldest_transaction_secs`] knows only
+    /// of the user's own.
+    pub sees_sessions: bool,
 }
 
 /// The queue of one shard.
@@ -93,12 +96,14 @@ SELECT current_user::text AS name,
        coalesce((SELECT pg_has_role(class.relowner, 'USAGE') FROM pg_catalog.pg_class AS class
                   WHERE class.oid = to_regclass('public.jobs')), false) AS is_owner,
        ARRAY(SELECT role.name FROM unnest(ARRAY['clipbase_api', 'clipbase_worker', 'clipbase_reader']) AS role (name)
-              WHERE pg_has_role(to_regrole(role.name), 'USAGE')) AS roles",
+              WHERE pg_has_role(to_regrole(role.name), 'USAGE')) AS roles,
+       pg_has_role('pg_read_all_stats', 'USAGE') AS sees_sessions",
     params: &[],
     columns: &[
         maybe("name", Type::TEXT),
         maybe("is_owner", Type::BOOL),
         maybe("roles", Type::TEXT_ARRAY),
+        maybe("sees_sessions", Type::BOOL),
     ],
 };
 
@@ -224,6 +229,7 @@ impl<'a> Inspect<'a> {
             name: reader.take()?,
             is_owner: reader.take()?,
             roles: reader.take()?,
+            sees_sessions: reader.take()?,
         })
     }
 

@@ -68,12 +68,13 @@ async fn an_api_and_workers_share_a_job_as_members_of_their_groups() {
     let body = json!({"source": source, "start": 1, "end": 2.5});
     let job = served.call("POST", "/v1/jobs", Some(&body));
     let path = format!("/v1/jobs/{}", job["id"].as_str().unwrap());
-    place.run(&CREATE).good();
+    let other = place.json(&CREATE);
     let doctor = place.run(&["doctor"]).good();
     assert!(
         doctor.out.contains("is a member of clipbase_api"),
         "{doctor:?}"
     );
+    assert!(doctor.out.contains("note  transactions"), "{doctor:?}");
 
     let place = users.become_member("clipbase_worker");
     let worked = place.run(&["work", "--until-idle"]).good();
@@ -88,10 +89,11 @@ async fn an_api_and_workers_share_a_job_as_members_of_their_groups() {
     );
 
     assert_eq!(served.call("GET", &path, None)["status"], "done");
+    let path = format!("/v1/jobs/{}", other["id"].as_str().unwrap());
     served.call("DELETE", &path, None);
     assert_eq!(served.terminate().code, 0);
     place.run(&["cleanup"]).good();
-    assert_eq!(place.objects().len(), 2, "of the other job");
+    assert_eq!(place.objects().len(), 2, "of the first job");
     users.leave().await;
 }
 

@@ -86,9 +86,8 @@ async fn one_more_attempt_than_the_job_has_is_given_to_who_says_queued_and_is_th
         seed.set_status(id, JobStatus::Queued).await.unwrap();
         claim(clipbase, id, worker).await;
         let patch = TransitionPatch::default();
-        let asked = clipbase
-            .jobs()
-            .transition(id, JobStatus::Queued, Actor::Operator, &patch);
+        let jobs = clipbase.jobs();
+        let asked = jobs.transition(id, JobStatus::Queued, Actor::Operator, &patch);
         assert_eq!(asked.await.unwrap().attempts, 2);
         let lease = claim(clipbase, id, worker).await;
         let failure = Failure::new("FFMPEG_FAILED", "it failed").unwrap();

@@ -6,13 +6,14 @@ use clipbase_testkit::TestDatabase;
 
 use super::{Explainer, ROLES};
 
+const API: &[&str] = &["clipbase_api"];
+const WORKER: &[&str] = &["clipbase_worker"];
+const BOTH: &[&str] = &["clipbase_api", "clipbase_worker"];
+const EVERYBODY: &[&str] = &ROLES;
+
 /// Which roles may run a statement. What a role needs is the reason for its grants; where it may do more, since
 /// another statement needs the same grants, that stands here too, so that nobody is surprised.
 pub(super) fn who_may(statement: &str) -> &'static [&'static str] {
-    const API: &[&str] = &["clipbase_api"];
-    const WORKER: &[&str] = &["clipbase_worker"];
-    const BOTH: &[&str] = &["clipbase_api", "clipbase_worker"];
-    const EVERYBODY: &[&str] = &ROLES;
     match statement {
         "jobs.get"
         | "jobs.outcome"
@@ -39,19 +40,48 @@ pub(super) fn who_may(statement: &str) -> &'static [&'static str] {
         | "cleanup.still_named"
         | "cleanup.objects_table"
         | "wakeups.notify" => EVERYBODY,
-        "jobs.create" | "jobs.create_many" | "jobs.update" | "jobs.find_request" | "jobs.forget_request" => API,
-        "cleanup.announce_upload" => API,
-        "api_keys.create" | "api_keys.get" | "api_keys.list" | "api_keys.revoke" | "api_keys.rotate"
-        | "api_keys.find_hash" | "api_keys.take" => API,
-        "events.add" => BOTH,
-        // One piece of SQL moves every job: who may cancel may write all that a finish writes, and the reverse.
-        "jobs.move_many" | "jobs.transition" | "leases.claim" | "leases.claim_job" | "leases.turn"
-        | "leases.finish" | "leases.heartbeat" | "leases.log" | "leases.surrender" | "leases.reap" => BOTH,
+        "jobs.create"
+        | "jobs.create_many"
+        | "jobs.update"
+        | "jobs.find_request"
+        | "jobs.forget_request"
+        | "cleanup.announce_upload"
+        | "api_keys.create"
+        | "api_keys.get"
+        | "api_keys.list"
+        | "api_keys.revoke"
+        | "api_keys.rotate"
+        | "api_keys.find_hash"
+        | "api_keys.take" => API,
+        "events.add"
+        // One piece of SQL moves every job: who may cancel may write all that a finish writes, and
+        // the reverse.
+        | "jobs.move_many"
+        | "jobs.transition"
+        | "leases.claim"
+        | "leases.claim_job"
+        | "leases.turn"
+        | "leases.finish"
+        | "leases.heartbeat"
+        | "leases.log"
+        | "leases.surrender"
+        | "leases.reap"
         // Both delete jobs and keys of requests, and both write and read the outbox.
-        "jobs.delete" | "cleanup.forget_requests" | "cleanup.expire" | "cleanup.confirm_deletions" | "cleanup.due_deletions"
-        | "cleanup.due_work" | "cleanup.judge_objects" | "cleanup.plan_jobs" | "cleanup.plan_sources" => BOTH,
-        "cleanup.take_deletions" | "cleanup.fail_deletions" | "cleanup.expire_sources"
-        | "cleanup.plan_objects" | "cleanup.take_turn" | "cleanup.confirm_turn" => WORKER,
+        | "jobs.delete"
+        | "cleanup.forget_requests"
+        | "cleanup.expire"
+        | "cleanup.confirm_deletions"
+        | "cleanup.due_deletions"
+        | "cleanup.due_work"
+        | "cleanup.judge_objects"
+        | "cleanup.plan_jobs"
+        | "cleanup.plan_sources" => BOTH,
+        "cleanup.take_deletions"
+        | "cleanup.fail_deletions"
+        | "cleanup.expire_sources"
+        | "cleanup.plan_objects"
+        | "cleanup.take_turn"
+        | "cleanup.confirm_turn" => WORKER,
         // The owner's.
         "installation.adopt" => &[],
         _ => panic!("{statement} has no roles that may run it; add it here, and its grants to a migration"),
