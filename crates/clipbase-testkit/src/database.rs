@@ -1,7 +1,9 @@
 //! A database per test, copied from a migrated template on one server in memory.
 
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
+use std::time::Duration;
 
 use clipbase::migrate::Sets;
 use clipbase::{DatabaseConfig, migrate};
@@ -27,6 +29,51 @@ pub fn server() -> &'static Server {
         settings.bin_dir = bin_dir;
         start(&settings).unwrap_or_else(|error| panic!("{error}"))
     })
+}
+
+/// A server of one test's own, for what concerns a whole server: roles belong to all of its databases. It ends with
+/// the value, and its folder goes.
+#[derive(Debug)]
+pub struct OwnServer {
+    server: Option<Server>,
+    _folder: tempfile::TempDir,
+}
+
+impl OwnServer {
+    /// Starts it, with nothing in it.
+    pub fn start() -> Self {
+        let folder = tempfile::Builder::new()
+            .prefix("clipbase-server-")
+            .permissions(std::fs::Permissions::from_mode(0o755))
+            .tempdir_in("/tmp")
+            .unwrap();
+        let mut settings = Settings::fast(folder.path().join("pg")).linger(Duration::ZERO);
+        settings.bin_dir = bin_dir();
+        let server = start(&settings).unwrap_or_else(|error| panic!("{error}"));
+        Self {
+            server: Some(server),
+            _folder: folder,
+        }
+    }
+
+    /// The address of a database, as a user who needs no password.
+    pub fn url_as(&self, user: &str, database: &str) -> String {
+        let url = self.server.as_ref().unwrap().url(database);
+        assert!(url.contains("user=postgres"), "{url}");
+        url.replace("user=postgres", &format!("user={user}"))
+    }
+
+    /// A connection for raw SQL.
+    pub async fn raw(&self, user: &str, database: &str) -> Client {
+        connect(&self.url_as(user, database)).await
+    }
+}
+
+impl Drop for OwnServer {
+    /// The server lets go of its folder before that goes.
+    fn drop(&mut self) {
+        drop(self.server.take());
+    }
 }
 
 /// The server to test on, where the environment names one.

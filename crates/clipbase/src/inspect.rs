@@ -19,7 +19,7 @@ use crate::queue::{in_queue, live_shards_cte};
 /// The most jobs that one page of an audit reads.
 pub const AUDIT_PAGE_MAX: u32 = 1_000;
 
-pub(crate) static STATEMENTS: &[&Statement] = &[&SERVER, &QUEUES, &LOST_LEASES, &AUDIT];
+pub(crate) static STATEMENTS: &[&Statement] = &[&SERVER, &USER, &QUEUES, &LOST_LEASES, &AUDIT];
 
 /// The server behind the connection.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -29,6 +29,20 @@ pub struct Server {
     /// How many seconds the oldest open transaction of this database is open: it keeps vacuum from
     /// removing dead rows, and claims get slower.
     pub oldest_transaction_secs: Option<i64>,
+}
+
+/// Whom the database takes us for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct User {
+    /// The user's name.
+    pub name: String,
+    /// Whether the tables are the user's own, who may do everything with them.
+    pub is_owner: bool,
+    /// Which of `clipbase_api`, `clipbase_worker` and `clipbase_reader` the user is a member of.
+    pub roles: Vec<String>,
+    /// Whether the user sees what the sessions of others do; else [`Server::oldest_transaction_secs`] knows only
+    /// of the user's own.
+    pub sees_sessions: bool,
 }
 
 /// The queue of one shard.
@@ -73,6 +87,24 @@ SELECT current_setting('server_version') AS version,
          WHERE activity.datname = current_database() AND activity.pid <> pg_backend_pid()) AS oldest",
     params: &[],
     columns: &[maybe("version", Type::TEXT), maybe("oldest", Type::INT8)],
+};
+
+static USER: Statement = Statement {
+    name: "inspect.user",
+    sql: "-- inspect.user
+SELECT current_user::text AS name,
+       coalesce((SELECT pg_has_role(class.relowner, 'USAGE') FROM pg_catalog.pg_class AS class
+                  WHERE class.oid = to_regclass('public.jobs')), false) AS is_owner,
+       ARRAY(SELECT role.name FROM unnest(ARRAY['clipbase_api', 'clipbase_worker', 'clipbase_reader']) AS role (name)
+              WHERE pg_has_role(to_regrole(role.name), 'USAGE')) AS roles,
+       pg_has_role('pg_read_all_stats', 'USAGE') AS sees_sessions",
+    params: &[],
+    columns: &[
+        maybe("name", Type::TEXT),
+        maybe("is_owner", Type::BOOL),
+        maybe("roles", Type::TEXT_ARRAY),
+        maybe("sees_sessions", Type::BOOL),
+    ],
 };
 
 static QUEUES: Statement = Statement {
@@ -183,6 +215,21 @@ impl<'a> Inspect<'a> {
         Ok(Server {
             version: reader.take()?,
             oldest_transaction_secs: reader.take()?,
+        })
+    }
+
+    /// Tells whom the database takes us for, and which of the roles that clipbase ships this user has.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn user(&self) -> Result<User> {
+        let rows = self.database().rows(&USER, &[]).await?;
+        let mut reader = Reader::new(rows.first().ok_or(Error::NotFound { what: "user" })?);
+        Ok(User {
+            name: reader.take()?,
+            is_owner: reader.take()?,
+            roles: reader.take()?,
+            sees_sessions: reader.take()?,
         })
     }
 

@@ -71,9 +71,20 @@ pub const API_KEYS: &[Migration] = migrations! { "api_keys" in "api_keys/":
     "20261123002000" "api_keys",
 };
 
+/// Every migration of the set of roles, oldest first.
+pub const ROLES: &[Migration] = migrations! { "roles" in "roles/":
+    "20261124000100" "roles",
+};
+
+/// What the roles may do with API keys, oldest first: applied to a database that has both sets.
+pub const ROLES_API_KEYS: &[Migration] = migrations! { "roles_api_keys" in "roles_api_keys/":
+    "20261124000200" "roles_api_keys",
+};
+
 /// Returns the migrations of every set, oldest first.
 pub fn all() -> Vec<Migration> {
-    let mut list: Vec<Migration> = CORE.iter().chain(API_KEYS).copied().collect();
+    let sets = [CORE, API_KEYS, ROLES, ROLES_API_KEYS];
+    let mut list: Vec<Migration> = sets.into_iter().flatten().copied().collect();
     list.sort_by_key(|migration| migration.version);
     list
 }
@@ -243,10 +254,12 @@ fn check_all(applied: &[Applied], wanted: Sets) -> Result<()> {
         ));
     }
     if is_missing(wanted) {
-        return Err(Error::failed(
-            Code::SchemaMismatch,
-            "the database has no table of API keys; run `clipbase migrate --api-keys`",
-        ));
+        let missing = if wanted.api_keys && !present.api_keys {
+            "the database has no table of API keys; run `clipbase migrate --api-keys`"
+        } else {
+            "the database has not the roles of clipbase; run `clipbase migrate --roles`"
+        };
+        return Err(Error::failed(Code::SchemaMismatch, missing));
     }
     Ok(())
 }
@@ -278,7 +291,12 @@ mod tests {
 
     #[test]
     fn every_file_is_listed_once_and_in_order() {
-        for (list, folder) in [(CORE, ""), (API_KEYS, "api_keys")] {
+        for (list, folder) in [
+            (CORE, ""),
+            (API_KEYS, "api_keys"),
+            (ROLES, "roles"),
+            (ROLES_API_KEYS, "roles_api_keys"),
+        ] {
             let listed: Vec<String> = list
                 .iter()
                 .map(|m| format!("{}_{}.sql", m.version, m.name))
@@ -290,7 +308,8 @@ mod tests {
     #[test]
     fn no_two_files_of_any_set_share_a_version() {
         let list = all();
-        assert_eq!(list.len(), CORE.len() + API_KEYS.len());
+        let sets = [CORE, API_KEYS, ROLES, ROLES_API_KEYS];
+        assert_eq!(list.len(), sets.into_iter().map(<[_]>::len).sum::<usize>());
         assert!(
             list.windows(2)
                 .all(|pair| pair[0].version < pair[1].version)

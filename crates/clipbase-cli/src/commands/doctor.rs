@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use crate::context::{Context, Global};
 use crate::environment::Environment;
-use crate::failure::Failure;
+use crate::failure::{Failure, sentence};
 use crate::output::{Output, table};
 use crate::tools::find_ffmpeg;
 
@@ -69,7 +69,7 @@ impl Doctor {
         match migrate::check(&context.database).await {
             Ok(()) => {
                 checks.add("migrations", State::Good, "up to date");
-                self.check_data(&context, &mut checks).await?;
+                self.check_data(&context, &mut checks).await;
             }
             Err(error) => checks.add("migrations", State::Bad, error.to_string()),
         }
@@ -82,7 +82,8 @@ impl Doctor {
         Ok(())
     }
 
-    async fn check_data(&self, context: &Context, checks: &mut Checks) -> Result<(), Failure> {
+    /// What one check cannot look at, for want of a privilege, keeps none of the others from looking.
+    async fn check_data(&self, context: &Context, checks: &mut Checks) {
         match context.clipbase.check_installation().await {
             Ok(()) => checks.add(
                 "installation",
@@ -99,14 +100,21 @@ impl Doctor {
                 "not checked: it needs a direct or session connection",
             );
         } else {
-            let drift = inspect.drift().await?;
-            match drift.as_slice() {
-                [] => checks.add("drift", State::Good, "every statement fits the live schema"),
-                some => checks.add("drift", State::Bad, some.join("; ")),
+            match inspect.drift().await.as_deref() {
+                Ok([]) => checks.add("drift", State::Good, "every statement fits the live schema"),
+                Ok(some) => checks.add("drift", State::Bad, some.join("; ")),
+                Err(error) => checks.add("drift", State::Bad, sentence(error)),
             }
         }
-        check_queue(context, checks).await?;
-        self.audit(context, checks).await
+        if let Err(failure) = check_user(context, checks).await {
+            checks.add("user", State::Bad, failure.message());
+        }
+        if let Err(failure) = check_queue(context, checks).await {
+            checks.add("queue", State::Bad, failure.message());
+        }
+        if let Err(failure) = self.audit(context, checks).await {
+            checks.add("audit", State::Bad, failure.message());
+        }
     }
 
     async fn audit(&self, context: &Context, checks: &mut Checks) -> Result<(), Failure> {
@@ -184,7 +192,37 @@ async fn check_server(context: &Context, checks: &mut Checks) -> Result<(), Fail
             State::Bad,
             format!("one is open for {age} s: vacuum stands still and claims get slower; end it"),
         ),
-        _ => checks.add("transactions", State::Good, "none is open for long"),
+        _ if context.clipbase.inspect().user().await?.sees_sessions => {
+            checks.add("transactions", State::Good, "none is open for long");
+        }
+        _ => checks.add(
+            "transactions",
+            State::Note,
+            "none of this user's own is open for long; those of others show only to members of pg_read_all_stats",
+        ),
+    }
+    Ok(())
+}
+
+/// Whether the connected user can have what the commands need. A user with grants of somebody's own may be meant.
+async fn check_user(context: &Context, checks: &mut Checks) -> Result<(), Failure> {
+    let user = context.clipbase.inspect().user().await?;
+    let name = user.name;
+    if user.is_owner {
+        checks.add("user", State::Good, format!("{name} owns the tables"));
+    } else if user.roles.is_empty() {
+        let finding = format!(
+            "{name} owns no table and is a member of no role of clipbase: run `clipbase migrate --roles`, and make it \
+             a member of clipbase_api or clipbase_worker"
+        );
+        checks.add("user", State::Note, finding);
+    } else {
+        let roles = user.roles.join(", ");
+        checks.add(
+            "user",
+            State::Good,
+            format!("{name} is a member of {roles}"),
+        );
     }
     Ok(())
 }

@@ -82,7 +82,7 @@ impl Keys {
         output: Output,
     ) -> Result<(), Failure> {
         let context = Context::open(global, environment).await?;
-        migrate::check_with(&context.database, Sets { api_keys: true }).await?;
+        migrate::check_with(&context.database, Sets::API_KEYS).await?;
         let keys = context.clipbase.api_keys();
         match self {
             Self::Create(create) => {

@@ -22,6 +22,11 @@ pub(crate) struct Migrate {
     /// With the table of API keys; from then on the database has it
     #[arg(long)]
     api_keys: bool,
+
+    /// With roles of few privileges for the API, for workers and for readers; from then on the database has
+    /// them. docs/OPERATIONS.md says how to use them
+    #[arg(long)]
+    roles: bool,
 }
 
 impl Migrate {
@@ -34,6 +39,7 @@ impl Migrate {
         let context = Context::connect(global, environment).await?;
         let sets = Sets {
             api_keys: self.api_keys,
+            roles: self.roles,
         };
         if self.status {
             let list = migrate::status_with(&context.database, sets).await?;

@@ -177,7 +177,7 @@ impl Serve {
 
 /// Makes sure of the table of API keys, and knows them from here on. Only `--dev` migrates.
 async fn open_keys(context: &Context, dev: bool) -> Result<Arc<dyn Authenticator>, Failure> {
-    let sets = Sets { api_keys: true };
+    let sets = Sets::API_KEYS;
     if dev {
         migrate::migrate_with(&context.database, sets).await?;
     }

@@ -28,6 +28,8 @@ mod operator;
 #[cfg(test)]
 mod refusals;
 #[cfg(test)]
+mod roles;
+#[cfg(test)]
 mod serve;
 #[cfg(test)]
 mod serving;
@@ -35,3 +37,5 @@ mod serving;
 mod storage;
 #[cfg(test)]
 mod support;
+#[cfg(test)]
+mod workers;

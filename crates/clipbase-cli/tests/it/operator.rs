@@ -153,7 +153,9 @@ async fn doctor_names_what_is_wrong() {
     place.run(&["bootstrap"]).good();
     let healthy = place.run(&["doctor"]).good();
     assert!(
-        healthy.out.contains("ok  migrations    up to date"),
+        healthy.out.contains("ok  migrations    up to date")
+            && healthy.out.contains("owns the tables")
+            && healthy.out.contains("ok  transactions"),
         "{healthy:?}"
     );
     let mut command = place.command(&["doctor"]);

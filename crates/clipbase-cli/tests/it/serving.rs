@@ -31,6 +31,11 @@ impl Serving {
         Self::of(&mut command)
     }
 
+    /// The API alone, as it stands before a database that somebody else migrated.
+    pub(crate) fn start_alone(place: &Place) -> Self {
+        Self::of(&mut place.command(&["serve", "--listen", "127.0.0.1:0", "--json"]))
+    }
+
     /// Starts it as this command, which prints JSON.
     pub(crate) fn of(command: &mut Command) -> Self {
         let mut child = command.spawn().unwrap();

@@ -63,6 +63,7 @@ pub(super) fn of_connect(error: &tokio_postgres::Error) -> Error {
         "28000" | "28P01" => "the database refuses the credentials in DATABASE_URL",
         "3D000" => "the database that DATABASE_URL names does not exist",
         "53300" => "the database has no connection left; lower the pool size or raise its limit",
+        "42501" => "the database's user may not connect to this database; grant it CONNECT",
         _ => "the database refuses the connection",
     };
     Error::caused(Code::DbUnavailable, message, db_cause(db))
@@ -110,7 +111,8 @@ pub(super) fn of_statement(error: &tokio_postgres::Error) -> Error {
         ),
         "42501" => (
             Code::DbFailed,
-            "the database role may not do this; see its grants",
+            "the database's user lacks a privilege for this; connect as a member of clipbase_api (the API), of \
+             clipbase_worker (workers and clean-up), or as the owner of the tables",
         ),
         state if state.starts_with("08") || state.starts_with("53") || state.starts_with("57P") => {
             (

@@ -171,6 +171,15 @@ fn migration_error(migration: &Migration, error: &tokio_postgres::Error) -> Erro
             ),
         );
     }
+    if error.code() == Some(&SqlState::INSUFFICIENT_PRIVILEGE) {
+        return Error::failed(
+            Code::DbFailed,
+            format!(
+                "migration {version}_{name} was taken back: the database's user lacks a privilege for it; migrate as \
+                 the owner of clipbase's tables, who may create in the schema public"
+            ),
+        );
+    }
     match statement_error(error) {
         Error::Failed {
             code,

@@ -6,10 +6,10 @@ use clipbase_testkit::database::workspace;
 use crate::generated;
 
 /// The SQLSTATEs that the triggers and migrations raise, and who meets them.
-const SQLSTATES: [(&str, &str); 7] = [
+const SQLSTATES: [(&str, &str); 8] = [
     (
         "CB001",
-        "The tables that are here are not those of the seed: the migration changes nothing.",
+        "The tables that are here are not those of the seed, or a role of ours is a user: the migration changes nothing.",
     ),
     (
         "CB002",
@@ -29,6 +29,10 @@ const SQLSTATES: [(&str, &str); 7] = [
         "TRUNCATE of a table that knows who owns stored objects.",
     ),
     ("CB007", "A caller adds an event to a job that has 10,000."),
+    (
+        "CB008",
+        "A role is missing, and the user that migrates may not make it: the migration changes nothing.",
+    ),
 ];
 
 #[test]

@@ -33,6 +33,7 @@ mod model;
 mod observe;
 mod plans;
 mod races;
+mod roles;
 mod schema_laws;
 mod schema_page;
 mod seed;

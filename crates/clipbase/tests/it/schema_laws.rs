@@ -23,12 +23,56 @@ async fn nobody(sql: &str) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_table_has_row_level_security_on_and_no_policy_for_the_public() {
+async fn every_table_has_row_level_security_on_and_policies_for_our_own_roles_alone() {
+    // PUBLIC is role 0, and has no name among ours.
     nobody(
         "select relname::text from pg_class
           where relnamespace = 'public'::regnamespace and relkind in ('r', 'p') and not relrowsecurity
          union all
-         select polname || ' on ' || polrelid::regclass from pg_policy",
+         select polname || ' on ' || polrelid::regclass from pg_policy
+          where exists (select from unnest(polroles) as named (oid)
+                         where not exists (select from pg_roles role
+                                            where role.oid = named.oid
+                                              and role.rolname in ('clipbase_api', 'clipbase_worker', 'clipbase_reader')))",
+    )
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn our_roles_are_groups_without_any_attribute_and_of_no_other_group() {
+    nobody(
+        "select role.rolname::text from pg_roles role
+          where role.rolname in ('clipbase_api', 'clipbase_worker', 'clipbase_reader')
+            and (role.rolcanlogin or role.rolsuper or role.rolbypassrls or role.rolcreaterole or role.rolcreatedb
+                 or role.rolreplication or exists (select from pg_auth_members where member = role.oid))
+         union all
+         select 'only ' || count(*) || ' of 3' from pg_roles
+          where rolname in ('clipbase_api', 'clipbase_worker', 'clipbase_reader') having count(*) <> 3",
+    )
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn our_roles_may_truncate_refer_to_or_hang_triggers_on_nothing_and_grant_nothing_on() {
+    nobody(
+        "select acl.grantee::regrole || ' may ' || acl.privilege_type || ' on ' || class.relname
+           from pg_class class cross join lateral aclexplode(class.relacl) acl
+          where class.relnamespace = 'public'::regnamespace and acl.grantee::regrole::text like 'clipbase\\_%'
+            and (acl.is_grantable or acl.privilege_type not in ('SELECT', 'INSERT', 'UPDATE', 'DELETE'))
+         union all
+         select acl.grantee::regrole || ' may ' || acl.privilege_type || ' on ' || att.attname
+           from pg_attribute att join pg_class class on class.oid = att.attrelid
+          cross join lateral aclexplode(att.attacl) acl
+          where class.relnamespace = 'public'::regnamespace
+            and (acl.is_grantable or acl.privilege_type not in ('SELECT', 'INSERT', 'UPDATE'))
+         union all
+         select role || ' may call ' || proc.proname
+           from pg_proc proc cross join unnest(array['clipbase_api', 'clipbase_worker', 'clipbase_reader']) as role
+          where proc.pronamespace = 'public'::regnamespace and has_function_privilege(role, proc.oid, 'execute')
+         union all
+         select role || ' may create in public'
+           from unnest(array['clipbase_api', 'clipbase_worker', 'clipbase_reader']) as role
+          where has_schema_privilege(role, 'public', 'create')",
     )
     .await;
 }
@@ -46,7 +90,9 @@ async fn the_data_apis_roles_have_no_right_on_any_table_column_or_sequence() {
          union all
          select att.attname || ' of ' || class.relname
            from pg_attribute att join pg_class class on class.oid = att.attrelid
-          where class.relnamespace = 'public'::regnamespace and att.attacl is not null",
+          cross join lateral aclexplode(att.attacl) acl
+          where class.relnamespace = 'public'::regnamespace
+            and (acl.grantee = 0 or acl.grantee in (select oid from pg_roles where rolname in ('anon', 'authenticated')))",
     )
     .await;
 }

@@ -8,8 +8,9 @@ use crate::generated;
 const INTRODUCTION: &str = "# The schema
 
 Made from the catalog of a migrated database, and compared with it by a test. Every table is in the schema
-`public`, has row-level security on without a policy, and no grant to `PUBLIC`, `anon` or `authenticated`.
-`api_keys` is there only where its set of migrations was asked for.
+`public`, has row-level security on, and no policy for and no grant to `PUBLIC`, `anon` or `authenticated`.
+`api_keys` is there only where its set of migrations was asked for, and so are the roles, each with one policy for all
+rows of each table that it is named at: [OPERATIONS.md](OPERATIONS.md) says who is to be a member of which.
 ";
 
 const TABLES: &str = "
@@ -46,6 +47,25 @@ select trg.tgname::text, pg_get_triggerdef(trg.oid), obj_description(trg.tgfoid,
   from pg_trigger trg
  where trg.tgrelid = $1 and not trg.tgisinternal
  order by trg.tgname";
+
+const ROLES: &str = "
+with granted as (
+    select acl.grantee, acl.privilege_type as verb, null::int2 as number, null::name as column
+      from pg_class class cross join lateral aclexplode(class.relacl) acl where class.oid = $1
+    union all
+    select acl.grantee, acl.privilege_type, att.attnum, att.attname
+      from pg_attribute att cross join lateral aclexplode(att.attacl) acl where att.attrelid = $1
+),
+verbs as (
+    select grantee, verb,
+           verb || coalesce(' (' || string_agg(\"column\", ', ' order by number) || ')', '') as text
+      from granted group by grantee, verb
+)
+select role.rolname::text,
+       string_agg(verbs.text, ', ' order by array_position(array['SELECT', 'INSERT', 'UPDATE', 'DELETE'], verbs.verb))
+  from verbs join pg_roles role on role.oid = verbs.grantee and role.rolname like 'clipbase\\_%'
+ group by role.rolname
+ order by array_position(array['clipbase_api', 'clipbase_worker', 'clipbase_reader'], role.rolname::text)";
 
 const ENUMS: &str = "
 select typ.typname::text, string_agg(enum.enumlabel, ', ' order by enum.enumsortorder), obj_description(typ.oid, 'pg_type')
@@ -105,6 +125,14 @@ async fn table(client: &Client, row: &Row) -> String {
                 "- `{name}`: {comment}\n\n  ```sql\n  {definition}\n  ```\n"
             ));
         }
+    }
+    let roles = client.query(ROLES, &[&oid]).await.unwrap();
+    if !roles.is_empty() {
+        text.push_str("\nRoles:\n\n");
+    }
+    for row in roles {
+        let (role, grants): (String, String) = (row.get(0), row.get(1));
+        text.push_str(&format!("- `{role}`: {grants}\n"));
     }
     if let Some(options) = row.get::<_, Option<String>>(3) {
         text.push_str(&format!("\nStorage: `{options}`\n"));

@@ -1,6 +1,7 @@
 //! A TypeScript team shares the database and knows only the seed's columns.
 
-use clipbase::leases::{ClaimOptions, Finish};
+use clipbase::jobs::{Actor, TransitionPatch};
+use clipbase::leases::{ClaimOptions, Failure, Finish, Surrendered};
 use clipbase::{JobId, JobStatus, WorkerId};
 use clipbase_testkit::builders::{claim, claimed, new_job};
 use clipbase_testkit::{Bench, run};
@@ -69,6 +70,34 @@ async fn a_job_whose_id_the_database_made_is_claimed_once_its_source_is_named() 
         seed.update(id, &set).await.unwrap();
         let leases = bench.clipbase.leases().claim(&options).await.unwrap();
         assert_eq!(leases.len(), 1);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_more_attempt_than_the_job_has_is_given_to_who_says_queued_and_is_the_last() {
+    run(async |bench: &Bench| {
+        let seed = SeedClient::on(&bench.database).await;
+        let (clipbase, worker) = (&bench.clipbase, WorkerId::new());
+        let mut new = new_job();
+        new.max_attempts = 1;
+        let id = clipbase.jobs().create(&new).await.unwrap().id;
+        claim(clipbase, id, worker).await;
+        seed.set_status(id, JobStatus::Queued).await.unwrap();
+        claim(clipbase, id, worker).await;
+        let patch = TransitionPatch::default();
+        let jobs = clipbase.jobs();
+        let asked = jobs.transition(id, JobStatus::Queued, Actor::Operator, &patch);
+        assert_eq!(asked.await.unwrap().attempts, 2);
+        let lease = claim(clipbase, id, worker).await;
+        let failure = Failure::new("FFMPEG_FAILED", "it failed").unwrap();
+        let outcome = clipbase.leases().fail_retryable(&lease, &failure).await;
+        assert_eq!(outcome.unwrap(), Surrendered::Failed);
+        seed.row_is(
+            id,
+            &["status = 'failed' and attempts = 3 and max_attempts = 1"],
+        )
+        .await;
     })
     .await;
 }

@@ -6,10 +6,10 @@ use clipbase_testkit::TestDatabase;
 
 use crate::migrations::{config, count, push};
 
-const KEYS: Sets = Sets { api_keys: true };
+const KEYS: Sets = Sets::API_KEYS;
 
 fn everything() -> Vec<Migration> {
-    migrate::all()
+    CORE.iter().chain(API_KEYS).copied().collect()
 }
 
 async fn has_table(database: &TestDatabase) -> bool {

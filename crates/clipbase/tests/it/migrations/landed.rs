@@ -60,6 +60,14 @@ const LANDED: &[(&str, &str)] = &[
         "20261123002000_api_keys",
         "4e7f1bf19ae77b15f42eeaca46576bef4283c44ab6cfe044eee3bf8ef0793b1e",
     ),
+    (
+        "20261124000100_roles",
+        "fbc807026ec1d329a3698de0ad858c277d0335d0f7c0437badabbac0ddb7b456",
+    ),
+    (
+        "20261124000200_roles_api_keys",
+        "7f13d4bf80d741ad875003c1c8fd7bc43d81e7f4f99c065f140257489ea73520",
+    ),
 ];
 
 #[test]

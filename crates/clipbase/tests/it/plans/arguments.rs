@@ -7,7 +7,7 @@ const KEY: &str = "md5('key 7')::uuid";
 
 /// The arguments of a statement, for so many jobs where it takes several. Panics for a statement that has none
 /// here.
-pub(super) fn of(name: &str, count: u32) -> Vec<String> {
+pub(crate) fn of(name: &str, count: u32) -> Vec<String> {
     if name.starts_with("cleanup.") {
         return cleanup(name, count);
     }
@@ -61,7 +61,8 @@ pub(super) fn of(name: &str, count: u32) -> Vec<String> {
             JOB, "'retry'", "1", WORKER, "'X'", "'x'", "604800", "5", "300", "NULL",
         ],
         "leases.reap" => &["NULL", "60", "100", "604800", "5", "300", "3600"],
-        "installation.read" | "migrate.applied" | "inspect.server" | "inspect.queues" => &[],
+        "installation.read" | "migrate.applied" | "inspect.server" | "inspect.user"
+        | "inspect.queues" => &[],
         "wakeups.notify" => &["''"],
         "installation.adopt" => &["false", "'here'"],
         "inspect.lost_leases" => &["60"],

@@ -1,6 +1,6 @@
 //! Plans: no statement reads a whole table, and none on a hot path sorts, whatever the tables hold.
 
-mod arguments;
+pub(crate) mod arguments;
 mod claim;
 mod explain;
 mod heartbeat;

@@ -1,5 +1,6 @@
 //! What Supabase's advisors look for, as far as it can concern a schema like this: each check in our own
-//! words. `rls_enabled_no_policy` and `unused_index` are what is meant here, and are not asked.
+//! words. `rls_enabled_no_policy` (on a database without the roles) and `unused_index` are what is meant here, and
+//! are not asked.
 
 use clipbase_testkit::{Bench, run};
 
@@ -17,6 +18,24 @@ const CHECKS: &[(&str, &str)] = &[
         "policy_exists_rls_disabled",
         "select class.relname::text from pg_policy policy join pg_class class on class.oid = policy.polrelid
           where not class.relrowsecurity",
+    ),
+    (
+        "permissive_rls_policy",
+        "select polname::text from pg_policy
+          where polpermissive and coalesce(pg_get_expr(polqual, polrelid), 'true') = 'true'
+            and exists (select from unnest(polroles) as named (oid)
+                         where named.oid = 0 or named.oid::regrole::text in ('anon', 'authenticated'))",
+    ),
+    (
+        "multiple_permissive_policies",
+        "select policy.polrelid::regclass || ' for ' || role.rolname
+           from pg_policy policy
+           join pg_roles role on role.oid = any (policy.polroles) or policy.polroles = '{0}'
+          cross join lateral unnest(case when policy.polcmd = '*' then array['r', 'a', 'w', 'd']
+                                         else array[policy.polcmd::text] end) as command
+          where policy.polpermissive and not role.rolbypassrls and role.rolname not like 'pg\\_%'
+          group by policy.polrelid, role.rolname, command
+         having count(*) > 1",
     ),
     (
         "function_search_path_mutable",
@@ -89,6 +108,7 @@ async fn the_advisors_find_what_is_wrong_where_something_is() {
         let wrong = "create table wrong (token text, job uuid references jobs (id));
             create table wrong_rls (id int primary key, other int);
             create policy p on wrong_rls using (true);
+            create policy q on wrong_rls for select to anon using (true);
             create index a on wrong_rls (other); create index b on wrong_rls (other);
             create view wrong_view as select 1 as one;
             create function wrong_function() returns int language sql security definer as 'select 1';";
