@@ -4,12 +4,14 @@
 //! Labels and spans hold the route's template, never the path: a path may hold a key, and a query a token.
 
 use std::any::Any;
+use std::sync::Arc;
 use std::time::Instant;
 
 use axum::extract::{MatchedPath, Request};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
+use metrics::Label;
 use tracing::Instrument as _;
 
 use crate::access::RateSlot;
@@ -26,11 +28,12 @@ pub(crate) async fn observe(mut request: Request, next: Next) -> Response {
     let route = request
         .extensions()
         .get::<MatchedPath>()
-        .map_or_else(|| UNMATCHED.to_owned(), |path| path.as_str().to_owned());
+        .map_or(UNMATCHED, |path| path.as_str());
+    let route: Arc<str> = route.into();
     let span = tracing::info_span!(
         "http",
         method,
-        route,
+        route = &*route,
         request_id = %id,
         status = tracing::field::Empty,
         latency_us = tracing::field::Empty,
@@ -49,13 +52,16 @@ pub(crate) async fn observe(mut request: Request, next: Next) -> Response {
         u64::try_from(elapsed.as_micros()).unwrap_or(u64::MAX),
     );
     span.in_scope(|| tell(refusal.as_ref()));
+    let status: Arc<str> = status.to_string().into();
+    // Each metric copies the labels, and its recorder does again: these share their text.
     let labels = [
-        ("route", route),
-        ("method", method.to_owned()),
-        ("status", status.to_string()),
+        Label::new("route", route),
+        Label::from_static_parts("method", method),
+        Label::new("status", status),
     ];
-    metrics::counter!("clipbase_http_requests_total", &labels).increment(1);
-    metrics::histogram!("clipbase_http_request_seconds", &labels).record(elapsed.as_secs_f64());
+    metrics::counter!("clipbase_http_requests_total", labels.iter()).increment(1);
+    metrics::histogram!("clipbase_http_request_seconds", labels.iter())
+        .record(elapsed.as_secs_f64());
     if let Some(value) = id.to_header() {
         response.headers_mut().insert(request_id::HEADER, value);
     }
