@@ -19,6 +19,7 @@ mod load;
 mod report;
 mod server;
 
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -104,6 +105,16 @@ async fn main() {
         report::table(&lines, &world.server_version, &arguments)
     };
     println!("{text}");
+    drop((world, postgres));
+    wait_for_the_end(&settings.directory);
+    folder.close().unwrap();
+}
+
+/// Waits until the server is gone, so that nothing writes into the folder while it is removed: its keeper holds this
+/// lock until then.
+fn wait_for_the_end(directory: &Path) {
+    let keeper = File::open(directory.join("keeper")).unwrap();
+    keeper.lock().unwrap();
 }
 
 /// What there is before the servers start.
