@@ -3,8 +3,6 @@
 use std::time::Duration;
 
 use axum::body::Body;
-use axum::extract::{Request, State};
-use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt as _;
@@ -12,12 +10,8 @@ use http_body_util::BodyExt as _;
 use crate::envelope::{ApiError, ApiResult, HttpCode};
 
 /// Ends a request that takes too long. What it has begun in the database ends there by its own deadline.
-pub(crate) async fn deadline(
-    State(limit): State<Duration>,
-    request: Request,
-    next: Next,
-) -> Response {
-    tokio::time::timeout(limit, next.run(request))
+pub(crate) async fn deadline(limit: Duration, answer: impl Future<Output = Response>) -> Response {
+    tokio::time::timeout(limit, answer)
         .await
         .unwrap_or_else(|_| {
             ApiError::new(

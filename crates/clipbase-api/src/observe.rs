@@ -4,6 +4,7 @@
 //! Labels and spans hold the route's template, never the path: a path may hold a key, and a query a token.
 
 use std::any::Any;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use axum::extract::{MatchedPath, Request};
@@ -12,6 +13,7 @@ use axum::response::{IntoResponse, Response};
 use clipbase::JobId;
 use clipbase::metrics::Metric;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
+use metrics::Label;
 use tracing::Instrument as _;
 
 use crate::access::RateSlot;
@@ -43,12 +45,13 @@ pub(crate) async fn observe(mut request: Request, next: Next) -> Response {
     let route = request
         .extensions()
         .get::<MatchedPath>()
-        .map_or_else(|| UNMATCHED.to_owned(), |path| path.as_str().to_owned());
+        .map_or(UNMATCHED, |path| path.as_str());
+    let route: Arc<str> = route.into();
     // As grave as an error, so that whatever is logged at all says which request it belongs to.
     let span = tracing::error_span!(
         "http",
         method,
-        route,
+        route = &*route,
         request_id = %id,
         job_id = tracing::field::Empty,
         status = tracing::field::Empty,
@@ -82,18 +85,17 @@ pub(crate) fn about(job: JobId) {
     tracing::Span::current().record("job_id", tracing::field::display(job));
 }
 
-fn count(route: String, method: &'static str, status: u16, elapsed: Duration) {
-    let status = status.to_string();
-    metrics::histogram!(
-        "clipbase_http_request_seconds",
-        "route" => route.clone(), "method" => method, "status" => status.clone()
-    )
-    .record(elapsed.as_secs_f64());
-    metrics::counter!(
-        "clipbase_http_requests_total",
-        "route" => route, "method" => method, "status" => status
-    )
-    .increment(1);
+/// The two metrics share the text of their labels, which each copies, and its recorder again.
+fn count(route: Arc<str>, method: &'static str, status: u16, elapsed: Duration) {
+    let status: Arc<str> = status.to_string().into();
+    let labels = [
+        Label::new("route", route),
+        Label::from_static_parts("method", method),
+        Label::new("status", status),
+    ];
+    metrics::counter!("clipbase_http_requests_total", labels.iter()).increment(1);
+    metrics::histogram!("clipbase_http_request_seconds", labels.iter())
+        .record(elapsed.as_secs_f64());
 }
 
 fn tell(refusal: Option<&ApiError>) {

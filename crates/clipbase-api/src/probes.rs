@@ -1,7 +1,11 @@
 //! The routes by which a supervisor watches a process that serves no API: a worker, a clean-up.
 
+use std::time::Duration;
+
 use axum::Router;
-use axum::middleware::from_fn_with_state;
+use axum::extract::{Request, State};
+use axum::middleware::{Next, from_fn_with_state};
+use axum::response::Response;
 use axum::routing::get;
 use clipbase::{Clipbase, Result};
 
@@ -33,8 +37,12 @@ impl Api {
             .route("/healthz", get(health::alive))
             .route("/readyz", get(health::ready))
             .route("/metrics", get(health::metrics))
-            .route_layer(from_fn_with_state(app.options.request_timeout, deadline));
+            .route_layer(from_fn_with_state(app.options.request_timeout, in_time));
         let router = dress(asked, &app);
         Ok(Self::of(app, router))
     }
+}
+
+async fn in_time(State(limit): State<Duration>, request: Request, next: Next) -> Response {
+    deadline(limit, next.run(request)).await
 }

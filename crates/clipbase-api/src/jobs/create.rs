@@ -125,8 +125,9 @@ async fn make(
 ) -> ApiResult<Created> {
     let jobs = app.clipbase.jobs();
     let mut may_differ = false;
-    // Before the source is looked at: it may be gone by now, and a copy would be made for nothing.
-    if let Some(request) = &idempotency {
+    // Before the source is looked at: it may be gone by now, and a copy would be made for nothing. An address is
+    // not looked at, so `create_once` alone tells whether the request was made before.
+    if let Some(request) = idempotency.as_ref().filter(|_| wanted.is_looked_at()) {
         match jobs.find_created(&job, request).await {
             Ok(None) => {}
             Ok(Some(known)) => return Ok(Created::Existing(known)),

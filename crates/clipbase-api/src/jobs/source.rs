@@ -104,6 +104,11 @@ impl Wanted {
         }
     }
 
+    /// Whether [`Self::find`] asks anybody.
+    pub(crate) fn is_looked_at(&self) -> bool {
+        !matches!(self, Self::Youtube(_))
+    }
+
     /// What makes a repeated request the same one, where the job itself does not say it.
     pub(crate) fn about(&self) -> Option<String> {
         match self {

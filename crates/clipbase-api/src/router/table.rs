@@ -4,7 +4,9 @@
 
 use std::time::Duration;
 
-use axum::middleware::from_fn_with_state;
+use axum::extract::{Request, State};
+use axum::middleware::{Next, from_fn_with_state};
+use axum::response::Response;
 use clipbase::Code;
 use clipbase::api_keys::Scope;
 use utoipa_axum::router::{OpenApiRouter, UtoipaMethodRouter};
@@ -106,13 +108,30 @@ impl Route {
         let has_keys = app.options.authenticator.is_some();
         let documented = self.scope.filter(|_| has_keys);
         openapi::describe(&mut paths, documented, &self.codes);
-        if let Some(scope) = self.scope {
-            methods = methods.route_layer(from_fn_with_state((app.clone(), scope), guard));
-        }
-        if let Some(time) = self.time {
-            methods = methods.route_layer(from_fn_with_state(time, deadline));
+        // One layer for both: with each more, axum boxes the route and its answer once more on every request.
+        if self.scope.is_some() || self.time.is_some() {
+            let state = (app.clone(), self.scope, self.time);
+            methods = methods.route_layer(from_fn_with_state(state, gate));
         }
         (schemas, paths, methods)
+    }
+}
+
+/// Around a route: its deadline, and within that its guard.
+async fn gate(
+    State((app, scope, time)): State<(App, Option<Scope>, Option<Duration>)>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let answer = async {
+        match scope {
+            Some(scope) => guard(State((app, scope)), request, next).await,
+            None => next.run(request).await,
+        }
+    };
+    match time {
+        Some(limit) => deadline(limit, answer).await,
+        None => answer.await,
     }
 }
 

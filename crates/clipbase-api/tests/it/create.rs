@@ -7,6 +7,7 @@ use clipbase::storage::{Operation, StorageKey};
 use clipbase::{Code, JobId};
 use clipbase_testkit::{Bench, run};
 use http::Request;
+use metrics_util::debugging::{DebugValue, DebuggingRecorder};
 use serde_json::{Value, json};
 
 use crate::support::{
@@ -263,6 +264,43 @@ async fn an_address_is_taken_from_allowed_hosts_only() {
         let second = create(&web, &wish(&again)).await.data(202);
         assert_eq!(second["source"], source);
         assert_eq!(bench.storage.calls(Operation::Copy), 0);
+    })
+    .await;
+}
+
+/// The tasks of a runtime of one thread run where the recorder listens.
+#[tokio::test]
+async fn an_address_with_a_key_costs_one_statement() {
+    let recorder: &'static DebuggingRecorder = Box::leak(Box::new(DebuggingRecorder::new()));
+    let snapshotter = recorder.snapshotter();
+    let _listening = metrics::set_default_local_recorder(recorder);
+    run(async |bench| {
+        let web = web_with(bench, |options| {
+            options.youtube_hosts = vec!["youtu.be".to_owned()];
+        });
+        let body = wish(&json!({"youtube": "https://youtu.be/1"}));
+        let other = wish(&json!({"youtube": "https://youtu.be/2"}));
+        let first = send(&web, keyed(&body, "order-1")).await;
+        let second = send(&web, keyed(&body, "order-1")).await;
+        assert_eq!(first.header("idempotency-replayed"), None);
+        assert_eq!(second.header("idempotency-replayed"), Some("true"));
+        assert_eq!(first.data(202), second.data(202));
+        send(&web, keyed(&other, "order-1"))
+            .await
+            .refused("IDEMPOTENCY_CONFLICT");
+        let ran: Vec<(String, DebugValue)> = snapshotter
+            .snapshot()
+            .into_vec()
+            .into_iter()
+            .filter(|(key, ..)| key.key().name() == "clipbase_db_calls_total")
+            .filter_map(|(key, _, _, value)| {
+                let mut labels = key.key().labels();
+                let name = labels.find(|label| label.key() == "statement")?.value();
+                name.starts_with("jobs.").then(|| (name.to_owned(), value))
+            })
+            .collect();
+        let expected = [("jobs.create".to_owned(), DebugValue::Counter(3))];
+        assert_eq!(ran, expected);
     })
     .await;
 }

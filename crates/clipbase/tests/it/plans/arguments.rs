@@ -11,6 +11,9 @@ pub(crate) fn of(name: &str, count: u32) -> Vec<String> {
     if name.starts_with("cleanup.") {
         return cleanup(name, count);
     }
+    if name.starts_with("api_keys.") {
+        return api_keys(name);
+    }
     let list: &[&str] = match name {
         "jobs.create" => return create(),
         "jobs.create_many" => return create_many(count),
@@ -67,6 +70,13 @@ pub(crate) fn of(name: &str, count: u32) -> Vec<String> {
         "installation.adopt" => &["false", "'here'"],
         "inspect.lost_leases" => &["60"],
         "inspect.audit" => &["'00000000-0000-0000-0000-000000000000'", "1000"],
+        _ => unknown(name),
+    };
+    owned(list)
+}
+
+fn api_keys(name: &str) -> Vec<String> {
+    let list: &[&str] = match name {
         "api_keys.create" => &["gen_random_uuid()", "'name'", "'hash'", "'jobs:read'", "60"],
         "api_keys.get" | "api_keys.revoke" | "api_keys.find_hash" => &[KEY],
         "api_keys.list" => &[KEY, "101"],

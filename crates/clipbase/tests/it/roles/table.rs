@@ -52,6 +52,7 @@ pub(super) fn who_may(statement: &str) -> &'static [&'static str] {
         | "api_keys.revoke"
         | "api_keys.rotate"
         | "api_keys.find_hash"
+        | "api_keys.still_hold"
         | "api_keys.take" => API,
         "events.add"
         // One piece of SQL moves every job: who may cancel may write all that a finish writes, and
