@@ -253,6 +253,21 @@ fn compose_names_what_the_program_and_its_image_have() {
 }
 
 #[test]
+fn the_bundled_database_is_the_one_that_is_asked_for() {
+    let services = Compose::read().services;
+    let made = |name: &str| services["postgres"]["environment"][format!("POSTGRES_{name}")].clone();
+    let [user, password, database] = ["USER", "PASSWORD", "DB"].map(|name| {
+        let value = made(name);
+        value.as_str().unwrap().to_owned()
+    });
+    // Without the last word, a server by another name than localhost is asked for TLS.
+    let url = format!("postgres://{user}:{password}@postgres:5432/{database}?sslmode=disable");
+    for service in OURS {
+        assert_eq!(services[service]["environment"]["DATABASE_URL"], url);
+    }
+}
+
+#[test]
 fn every_setting_of_compose_is_in_the_example_and_no_other() {
     let example = file(".env.example");
     let settings = example.lines().filter(|line| !line.starts_with('#'));
