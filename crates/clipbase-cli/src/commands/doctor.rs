@@ -3,8 +3,8 @@
 mod storage;
 
 use clap::Args;
-use clipbase::DatabaseMode;
 use clipbase::migrate;
+use clipbase::{Code, DatabaseMode};
 use serde::Serialize;
 
 use crate::context::{Context, Global};
@@ -71,7 +71,12 @@ impl Doctor {
                 checks.add("migrations", State::Good, "up to date");
                 self.check_data(&context, &mut checks).await;
             }
-            Err(error) => checks.add("migrations", State::Bad, error.to_string()),
+            Err(error) => {
+                checks.add("migrations", State::Bad, error.to_string());
+                if error.code() == Code::DbFailed {
+                    check_user(&context, &mut checks).await?;
+                }
+            }
         }
         let is_bad = checks.0.iter().any(|check| check.state == State::Bad);
         if is_bad {

@@ -136,7 +136,11 @@ async fn a_user_without_any_grant_is_told_so_by_every_command() {
     }
     let doctor = place.run(&["doctor"]);
     assert_eq!(doctor.code, 1);
-    assert!(doctor.out.contains("BAD  migrations"), "{doctor:?}");
+    assert!(doctor.out.contains("BAD   migrations"), "{doctor:?}");
     assert!(doctor.out.contains("lacks a privilege"), "{doctor:?}");
+    assert!(
+        doctor.out.contains("is a member of no role of clipbase"),
+        "{doctor:?}"
+    );
     users.leave().await;
 }
