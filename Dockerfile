@@ -16,7 +16,7 @@ FROM docker.io/library/debian:bookworm-slim
 # What subtitles are burnt in with. DejaVu has Latin, Greek and Cyrillic letters, among others; for Chinese, Japanese
 # and Korean ones: --build-arg FONTS="fonts-dejavu-core fonts-noto-cjk"
 ARG FONTS="fonts-dejavu-core"
-# curl asks /readyz in compose.yaml's health check.
+# curl asks /readyz in compose.yaml's health checks.
 RUN apt-get update \
     && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends ca-certificates curl ffmpeg $FONTS \
     && rm -rf /var/lib/apt/lists/*
@@ -40,6 +40,6 @@ VOLUME /var/lib/clipbase
 WORKDIR /var/lib/clipbase
 EXPOSE 8080
 STOPSIGNAL SIGTERM
-# No HEALTHCHECK: it would hold for `serve` and fail for `work`. compose.yaml has the one of `serve`.
+# No HEALTHCHECK: `serve` and `work` answer on ports of their own. compose.yaml has one for each.
 ENTRYPOINT ["clipbase"]
 CMD ["--help"]

@@ -13,7 +13,6 @@ use axum::response::{IntoResponse, Response};
 use clipbase::JobId;
 use clipbase::metrics::Metric;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
-use metrics::Label;
 use tracing::Instrument as _;
 
 use crate::access::RateSlot;
@@ -88,14 +87,16 @@ pub(crate) fn about(job: JobId) {
 /// The two metrics share the text of their labels, which each copies, and its recorder again.
 fn count(route: Arc<str>, method: &'static str, status: u16, elapsed: Duration) {
     let status: Arc<str> = status.to_string().into();
-    let labels = [
-        Label::new("route", route),
-        Label::from_static_parts("method", method),
-        Label::new("status", status),
-    ];
-    metrics::counter!("clipbase_http_requests_total", labels.iter()).increment(1);
-    metrics::histogram!("clipbase_http_request_seconds", labels.iter())
-        .record(elapsed.as_secs_f64());
+    metrics::histogram!(
+        "clipbase_http_request_seconds",
+        "route" => Arc::clone(&route), "method" => method, "status" => Arc::clone(&status)
+    )
+    .record(elapsed.as_secs_f64());
+    metrics::counter!(
+        "clipbase_http_requests_total",
+        "route" => route, "method" => method, "status" => status
+    )
+    .increment(1);
 }
 
 fn tell(refusal: Option<&ApiError>) {

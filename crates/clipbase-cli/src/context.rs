@@ -9,6 +9,7 @@ use clipbase::storage::{KeyLayout, LocalStorage};
 use clipbase::{Backoff, Clipbase, DatabaseConfig, Retention, Settings, migrate};
 use clipbase_embedded::{Server, default_data_directory, effective_uid};
 use clipbase_worker::WorkerOptions;
+use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use crate::environment::{Environment, RetentionEnvironment};
@@ -155,32 +156,40 @@ impl Context {
     }
 }
 
-/// Canceled by Ctrl-C or SIGTERM; a second Ctrl-C ends the process at once.
+/// Canceled by Ctrl-C or SIGTERM; a second one ends the process at once. From this call on, no signal ends it
+/// unasked: take the token before anything begins that must be ended in order.
 pub(crate) fn shutdown_token() -> CancellationToken {
     let token = CancellationToken::new();
+    let listening = signal(SignalKind::interrupt())
+        .and_then(|interrupt| Ok((interrupt, signal(SignalKind::terminate())?)));
+    let Ok((mut interrupt, mut terminate)) = listening else {
+        tracing::warn!("signals cannot be listened to: they end the process at once");
+        return token;
+    };
     let shutdown = token.clone();
     tokio::spawn(async move {
-        interrupted().await;
-        shutdown.cancel();
-        interrupted().await;
+        for is_first in [true, false] {
+            tokio::select! {
+                _ = interrupt.recv() => {}
+                _ = terminate.recv() => {}
+            }
+            if is_first {
+                shutdown.cancel();
+            }
+        }
         std::process::exit(130);
     });
     token
 }
 
-async fn interrupted() {
-    let Ok(mut terminate) =
-        tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())
-    else {
-        return std::future::pending().await;
-    };
+/// Does this unless it is told to stop first; dropping it in the middle must do no harm.
+pub(crate) async fn unless_stopped<T>(
+    shutdown: &CancellationToken,
+    work: impl Future<Output = Result<T, Failure>>,
+) -> Result<T, Failure> {
     tokio::select! {
-        outcome = tokio::signal::ctrl_c() => {
-            if outcome.is_err() {
-                std::future::pending::<()>().await;
-            }
-        }
-        _ = terminate.recv() => {}
+        outcome = work => outcome,
+        () = shutdown.cancelled() => Err(Failure::interrupted()),
     }
 }
 

@@ -1,6 +1,7 @@
 //! The environment, read once. Nothing else reads it.
 
 use std::ffi::OsString;
+use std::io::IsTerminal as _;
 use std::path::PathBuf;
 
 use tracing_subscriber::EnvFilter;
@@ -147,6 +148,8 @@ pub(crate) fn start_logging(environment: &Environment) {
     });
     let log = tracing_subscriber::fmt()
         .with_env_filter(filter)
+        // Colours are for a person.
+        .with_ansi(std::io::stderr().is_terminal())
         .with_writer(std::io::stderr);
     match environment.log_format.as_deref() {
         Some("json") => log.json().init(),

@@ -18,7 +18,7 @@ use crate::time::show_millis;
 pub(crate) enum Jobs {
     /// Store a video and queue a job for it; `clipbase work` runs it
     Create(Create),
-    /// List jobs of one status, newest first
+    /// List jobs, newest first
     List(List),
     /// Show one job
     Get {
@@ -58,9 +58,9 @@ pub(crate) struct Create {
 
 #[derive(Args)]
 pub(crate) struct List {
-    /// queued, processing, done or failed
-    #[arg(long, default_value_t = JobStatus::Queued)]
-    status: JobStatus,
+    /// Only these: queued, processing, done or failed
+    #[arg(long)]
+    status: Option<JobStatus>,
     /// How many, 1 to 1000
     #[arg(long, default_value_t = 20)]
     limit: u32,
@@ -142,9 +142,10 @@ impl Create {
 impl List {
     async fn run(self, context: &Context, output: Output) -> Result<(), Failure> {
         let jobs = context.clipbase.jobs();
-        let page = jobs
-            .list_by_status(self.status, self.limit, self.after)
-            .await?;
+        let page = match self.status {
+            Some(status) => jobs.list_by_status(status, self.limit, self.after).await?,
+            None => jobs.list(self.limit, self.after).await?,
+        };
         let listed = Listed {
             jobs: page.jobs,
             next: page.next.map(|cursor| cursor.to_string()),

@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use self::address::{bind, check_links, check_public_url, origin};
 use self::limits::{Limits, by_flag};
-use crate::context::{Context, Global, shutdown_token};
+use crate::context::{Context, Global, shutdown_token, unless_stopped};
 use crate::environment::Environment;
 use crate::failure::Failure;
 use crate::metrics::Metrics;
@@ -75,17 +75,9 @@ impl Serve {
             Some(url) => url.trim_end_matches('/').to_owned(),
             None => format!("http://{address}"),
         };
-        let context = Context::connect_with(global, environment, &url).await?;
-        if self.dev {
-            context.prepare().await?;
-        } else {
-            context.check().await?;
-        }
-        let authenticator = if wants_keys {
-            Some(open_keys(&context, self.dev).await?)
-        } else {
-            None
-        };
+        let shutdown = shutdown_token();
+        let opened = self.open(global, environment, &url, wants_keys);
+        let (context, authenticator) = unless_stopped(&shutdown, opened).await?;
         let metrics = Metrics::install()?;
         let api = Api::new(
             context.clipbase.clone(),
@@ -100,7 +92,6 @@ impl Serve {
             },
         )
         .map_err(by_flag)?;
-        let shutdown = shutdown_token();
         let worker = if self.dev {
             Some(start_worker(&context, environment, &shutdown)?)
         } else {
@@ -123,6 +114,28 @@ impl Serve {
             }
         }
         Ok(ended?)
+    }
+
+    /// Opens the database and the storage, and makes sure that both are ready.
+    async fn open(
+        &self,
+        global: &Global,
+        environment: &Environment,
+        url: &str,
+        wants_keys: bool,
+    ) -> Result<(Context, Option<Arc<dyn Authenticator>>), Failure> {
+        let context = Context::connect_with(global, environment, url).await?;
+        if self.dev {
+            context.prepare().await?;
+        } else {
+            context.check().await?;
+        }
+        let authenticator = if wants_keys {
+            Some(open_keys(&context, self.dev).await?)
+        } else {
+            None
+        };
+        Ok((context, authenticator))
     }
 
     /// Refuses before anything is opened what the API would refuse to serve.

@@ -9,7 +9,7 @@ use clipbase::Backoff;
 use clipbase_worker::{Worker, WorkerOptions};
 use serde_json::json;
 
-use crate::context::{Context, Global, shutdown_token};
+use crate::context::{Context, Global, shutdown_token, unless_stopped};
 use crate::environment::Environment;
 use crate::failure::Failure;
 use crate::metrics::Port;
@@ -118,10 +118,11 @@ impl Work {
         output: Output,
     ) -> Result<(), Failure> {
         let backoff = self.backoff()?;
+        let shutdown = shutdown_token();
         // Before the database, so that a port that is taken is told at once.
         let port = Port::take(self.metrics).await?;
         let ffmpeg = find_ffmpeg_for(environment, self.max_source_length)?;
-        let context = Context::open(global, environment).await?;
+        let context = unless_stopped(&shutdown, Context::open(global, environment)).await?;
         let context = context.with_backoff(backoff)?;
         let options = self.options(&context, environment)?;
         let worker = Worker::start(context.clipbase.clone(), Arc::new(ffmpeg), options)?;
@@ -131,7 +132,6 @@ impl Work {
         let probes = port
             .map(|port| port.serve(&context.clipbase, output))
             .transpose()?;
-        let shutdown = shutdown_token();
         let summary = if self.until_idle {
             worker
                 .run_until_idle(&shutdown, Arc::new(Lines::new(output)))

@@ -2,22 +2,23 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::io::{BufRead, BufReader};
 use std::path::Path;
-use std::process::{Child, Command};
+use std::process::Command;
 use std::time::Duration;
 
 use clipbase_api::ApiOptions;
 use clipbase_testkit::TestDatabase;
 use serde_json::{Map, Value};
 
-use crate::serving::{curl, output, succeeds};
-use crate::support::{Answer, Place, answer, signal};
+use crate::serving::{Serving, Watched, curl, output, succeeds};
+use crate::support::{Answer, Place, answer};
 
 /// The services that run the product, in the order in which they start.
 const OURS: [&str; 4] = ["migrate", "bootstrap", "serve", "work"];
 /// The port of a container, which the program listens on by default.
 const PORT: &str = "8080";
+/// The port of a worker's container, for its health check and its metrics.
+const WORK_PORT: &str = "9090";
 
 /// A file of the repository's root.
 fn file(name: &str) -> String {
@@ -85,10 +86,32 @@ impl Compose {
     }
 
     /// The command of a service, on a test's database and in a test's folder.
-    fn start(&self, place: &Place, service: &str, args: &[String]) -> Child {
+    fn prepare(&self, place: &Place, service: &str, args: &[String]) -> Command {
         let args: Vec<&str> = args.iter().map(String::as_str).collect();
         let mut command = place.command(&args);
-        command.envs(self.environment(service)).spawn().unwrap()
+        command.envs(self.environment(service));
+        command
+    }
+
+    /// Runs a command that ends by itself.
+    fn run(&self, place: &Place, service: &str, args: &[String]) -> Answer {
+        answer(self.prepare(place, service, args).spawn().unwrap()).good()
+    }
+
+    /// Runs the health check of a service that listens elsewhere here. Returns where.
+    #[track_caller]
+    fn is_healthy(&self, service: &str, port: &str, url: &str) -> String {
+        let address = format!("127.0.0.1:{}", url.rsplit(':').next().unwrap());
+        let check = texts(&self.services[service]["healthcheck"]["test"]);
+        assert_eq!(check[0], "CMD");
+        let asked = format!("127.0.0.1:{port}");
+        assert!(check.iter().any(|word| word.contains(&asked)), "{check:?}");
+        let check: Vec<String> = check[1..]
+            .iter()
+            .map(|word| word.replace(&asked, &address))
+            .collect();
+        succeeds(&output(Command::new(&check[0]).args(&check[1..])));
+        address
     }
 
     fn seconds(&self, service: &str, name: &str) -> Duration {
@@ -105,6 +128,14 @@ impl Compose {
 fn texts(list: &Value) -> Vec<String> {
     let list = list.as_array().unwrap().iter();
     list.map(|text| text.as_str().unwrap().to_owned()).collect()
+}
+
+/// The same command on a free port.
+fn anywhere(args: &[String], port: &str) -> Vec<String> {
+    let named = format!("0.0.0.0:{port}");
+    assert!(args.contains(&named), "{args:?}");
+    let replaced = args.iter().map(|arg| arg.replace(&named, "0.0.0.0:0"));
+    replaced.collect()
 }
 
 /// The value that follows a flag.
@@ -156,48 +187,28 @@ async fn what_compose_starts_works_without_a_setting() {
     place.url = Some(database.url());
     let compose = Compose::read();
     for service in ["migrate", "bootstrap"] {
-        answer(compose.start(&place, service, &compose.command(service))).good();
+        compose.run(&place, service, &compose.command(service));
     }
 
-    // On a free port, and its own address in place of the published one.
-    let mut args = compose.command("serve");
-    let published = after(&args, "--public-url").to_owned();
-    args.retain(|arg| *arg != "--public-url" && *arg != published);
-    for arg in &mut args {
-        *arg = arg.replace(&format!("0.0.0.0:{PORT}"), "0.0.0.0:0");
-    }
+    let mut args = anywhere(&compose.command("serve"), PORT);
     args.push("--json".to_owned());
-    let mut serve = compose.start(&place, "serve", &args);
-    let mut line = String::new();
-    let out = serve.stdout.take().unwrap();
-    BufReader::new(out).read_line(&mut line).unwrap();
-    let told: Value = serde_json::from_str(&line).unwrap();
-    let port = told["data"]["url"].as_str().unwrap().rsplit(':').next();
-    let address = format!("127.0.0.1:{}", port.unwrap());
-
-    let check = texts(&compose.services["serve"]["healthcheck"]["test"]);
-    assert_eq!(check[0], "CMD");
-    let check: Vec<String> = check[1..]
-        .iter()
-        .map(|word| word.replace(&format!("127.0.0.1:{PORT}"), &address))
-        .collect();
-    succeeds(&output(Command::new(&check[0]).args(&check[1..])));
+    let serve = Serving::of(&mut compose.prepare(&place, "serve", &args));
+    let address = compose.is_healthy("serve", PORT, serve.address());
 
     let jobs = format!("http://{address}/v1/jobs");
     let status = ["--output", "/dev/null", "--write-out", "%{http_code}"];
     assert_eq!(curl(&[&status[..], &[&jobs]].concat()), "401");
     let create: Vec<String> = first_key().split_whitespace().map(str::to_owned).collect();
-    let key = answer(compose.start(&place, "serve", &create)).good().out;
+    let key = compose.run(&place, "serve", &create).out;
     let bearer = format!("authorization: Bearer {}", key.trim());
     let asked = [&status[..], &["--header", &bearer, &jobs]].concat();
     assert_eq!(curl(&asked), "200");
-    signal("TERM", &serve.id().to_string());
-    answer(serve).good();
+    serve.terminate().good();
 
-    // There is nothing to do, so it ends by itself.
-    let mut args = compose.command("work");
-    args.push("--until-idle".to_owned());
-    answer(compose.start(&place, "work", &args)).good();
+    let args = anywhere(&compose.command("work"), WORK_PORT);
+    let work = Watched::of(&mut compose.prepare(&place, "work", &args));
+    compose.is_healthy("work", WORK_PORT, work.url());
+    work.stop();
     database.drop_database().await;
 }
 

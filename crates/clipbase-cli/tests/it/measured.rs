@@ -3,18 +3,16 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::io::{BufRead, BufReader, Read};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStderr};
 
 use clipbase::metrics::{Kind, Metric};
 use clipbase_testkit::database::workspace;
 use clipbase_testkit::wait_until;
 use serde_json::{Value, json};
 
-use crate::serving::{Serving, curl};
-use crate::support::{Place, signal};
+use crate::serving::{Serving, Watched, curl};
+use crate::support::Place;
 
 /// Every metric that a process of ours may show.
 fn table() -> Vec<Metric> {
@@ -24,51 +22,6 @@ fn table() -> Vec<Metric> {
         clipbase_api::METRICS,
     ]
     .concat()
-}
-
-/// A process with `--metrics`, which is killed where a test leaves it behind.
-struct Watched {
-    child: Child,
-    said: BufReader<ChildStderr>,
-    url: String,
-}
-
-impl Watched {
-    fn start(place: &Place, args: &[&str]) -> Self {
-        let mut child = place
-            .command(&[args, &["--metrics", "127.0.0.1:0"]].concat())
-            .spawn()
-            .unwrap();
-        let mut said = BufReader::new(child.stderr.take().unwrap());
-        let mut told = String::new();
-        let url = loop {
-            let mut line = String::new();
-            assert!(said.read_line(&mut line).unwrap() > 0, "{told}");
-            told += &line;
-            if let Some((url, _)) = line.split_once("/metrics shows") {
-                break url.to_owned();
-            }
-        };
-        Self { child, said, url }
-    }
-
-    fn get(&self, path: &str) -> String {
-        curl(&["--fail", &format!("{}{path}", self.url)])
-    }
-
-    fn stop(mut self) {
-        signal("TERM", &self.child.id().to_string());
-        let mut rest = String::new();
-        self.said.read_to_string(&mut rest).unwrap();
-        assert!(self.child.wait().unwrap().success(), "{rest}");
-    }
-}
-
-impl Drop for Watched {
-    fn drop(&mut self) {
-        self.child.kill().ok();
-        self.child.wait().ok();
-    }
 }
 
 /// Checks that each sample is of a metric of the table, has its labels and no others, and is explained. Returns the
@@ -361,6 +314,8 @@ fn the_tables_have_what_the_code_raises() {
 #[test]
 fn the_page_lists_every_metric_and_no_other() {
     let page = fs::read_to_string(workspace().join("docs/OPERATIONS.md")).unwrap();
+    let (_, page) = page.split_once("\n## What to watch\n").unwrap();
+    let (page, _) = page.split_once("\n## ").unwrap();
     let mut rows = Vec::new();
     for metric in table() {
         let labels = metric.labels.join(", ");
@@ -378,11 +333,7 @@ fn the_page_lists_every_metric_and_no_other() {
     }
     let known = table();
     let is_word = |sign: char| sign.is_ascii_alphanumeric() || sign == '_';
-    // The lines of a log name modules.
-    let prose = page
-        .lines()
-        .filter(|line| !line.starts_with("{\"timestamp\""));
-    let named = prose.flat_map(|line| line.split(|sign| !is_word(sign)));
+    let named = page.split(|sign| !is_word(sign));
     for word in named.filter(|word| word.starts_with("clipbase_")) {
         let is_known = known.iter().any(|metric| {
             word == metric.name

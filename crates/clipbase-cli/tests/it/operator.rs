@@ -100,12 +100,20 @@ async fn lists_are_read_page_by_page() {
     let second = place.json(&["jobs", "list", "--limit", "2", "--after", next]);
     assert_eq!(second["jobs"].as_array().unwrap().len(), 1);
     assert!(second["next"].is_null());
+    let canceled = &first["jobs"][0]["id"];
+    place.json(&["jobs", "cancel", canceled.as_str().unwrap()]);
+    for (status, count) in [("queued", 2), ("failed", 1), ("done", 0)] {
+        let page = place.json(&["jobs", "list", "--status", status]);
+        assert_eq!(page["jobs"].as_array().unwrap().len(), count, "{status}");
+    }
+    assert_eq!(place.jobs().len(), 3);
+    assert_eq!(&place.jobs()[0]["id"], canceled, "newest first");
     place
         .run(&["jobs", "list", "--limit", "0"])
         .refused(3, "INVALID_INPUT");
     let stats = place.json(&["stats"]);
-    assert_eq!(stats["statuses"][0]["count"], 3);
-    assert!(place.run(&["stats"]).good().out.contains("queued      3"));
+    assert_eq!(stats["statuses"][0]["count"], 2);
+    assert!(place.run(&["stats"]).good().out.contains("queued      2"));
 }
 
 #[tokio::test]

@@ -1,8 +1,8 @@
 //! A running `clipbase serve`, and how to talk to it from outside.
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
-use std::process::{Child, ChildStdout, Command, Output};
+use std::process::{Child, ChildStderr, ChildStdout, Command, Output};
 
 use serde_json::{Value, json};
 
@@ -73,7 +73,7 @@ impl Serving {
         let child = self.child.take().unwrap();
         signal("TERM", &child.id().to_string());
         let mut answer = Answer::of(&child.wait_with_output().unwrap());
-        std::io::Read::read_to_string(&mut self.out, &mut answer.out).unwrap();
+        self.out.read_to_string(&mut answer.out).unwrap();
         answer
     }
 
@@ -148,6 +148,59 @@ impl Drop for Serving {
             child.kill().ok();
             child.wait().ok();
         }
+    }
+}
+
+/// A process with `--metrics`, which is killed where a test leaves it behind.
+pub(crate) struct Watched {
+    child: Child,
+    said: BufReader<ChildStderr>,
+    url: String,
+}
+
+impl Watched {
+    /// Starts this with its metrics on a free port, and returns when they are there.
+    pub(crate) fn start(place: &Place, args: &[&str]) -> Self {
+        Self::of(&mut place.command(&[args, &["--metrics", "127.0.0.1:0"]].concat()))
+    }
+
+    /// As [`Watched::start`], for a command that names the port itself.
+    pub(crate) fn of(command: &mut Command) -> Self {
+        let mut child = command.spawn().unwrap();
+        let mut said = BufReader::new(child.stderr.take().unwrap());
+        let mut told = String::new();
+        let url = loop {
+            let mut line = String::new();
+            assert!(said.read_line(&mut line).unwrap() > 0, "{told}");
+            told += &line;
+            if let Some((url, _)) = line.split_once("/metrics shows") {
+                break url.to_owned();
+            }
+        };
+        Self { child, said, url }
+    }
+
+    pub(crate) fn url(&self) -> &str {
+        &self.url
+    }
+
+    pub(crate) fn get(&self, path: &str) -> String {
+        curl(&["--fail", &format!("{}{path}", self.url)])
+    }
+
+    /// Asks it to end, and checks that it did so well.
+    pub(crate) fn stop(mut self) {
+        signal("TERM", &self.child.id().to_string());
+        let mut rest = String::new();
+        self.said.read_to_string(&mut rest).unwrap();
+        assert!(self.child.wait().unwrap().success(), "{rest}");
+    }
+}
+
+impl Drop for Watched {
+    fn drop(&mut self) {
+        self.child.kill().ok();
+        self.child.wait().ok();
     }
 }
 

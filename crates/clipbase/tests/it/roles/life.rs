@@ -227,6 +227,8 @@ async fn has_keys(clipbase: &Clipbase) {
     let (next, plain) = keys.rotate(key.id, Duration::ZERO).await.unwrap();
     verifier.authenticate(plain.expose()).await.unwrap();
     assert_eq!(keys.list(10, None).await.unwrap().keys.len(), 2);
+    let held = verifier.still_hold(&[key.id, next.id]).await.unwrap();
+    assert_eq!(held.into_keys().collect::<Vec<_>>(), [next.id]);
     keys.revoke(next.id).await.unwrap();
     assert!(!keys.get(next.id).await.unwrap().unwrap().is_active);
 }
