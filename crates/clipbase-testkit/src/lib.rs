@@ -18,6 +18,7 @@ pub mod builders;
 pub mod database;
 pub mod fake_supabase;
 pub mod fault_proxy;
+pub mod logs;
 pub mod pooler;
 pub mod storage_contract;
 

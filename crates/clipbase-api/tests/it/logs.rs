@@ -1,10 +1,10 @@
 //! Logs as `CLIPBASE_LOG_FORMAT=json` writes them: each line of a request has its id, and its job's where there is one.
 
+use clipbase_testkit::logs::{Lines, hear_all_threads};
 use clipbase_testkit::run;
 use serde_json::{Value, json};
 use tracing::Level;
 
-use crate::capture::{Lines, hear_all_threads};
 use crate::support::{get, local, queued, request, send, web};
 
 fn listen(level: Level) -> (Lines, tracing::subscriber::DefaultGuard) {

@@ -44,7 +44,8 @@ async fn use_keys(bench: &Bench) -> Vec<String> {
             .await
             .refused("INVALID_INPUT");
     }
-    let secret = |key: &String| key.rsplit('_').next().unwrap().to_owned();
+    // A secret may have the sign that stands before it.
+    let secret = |key: &String| key.splitn(3, '_').last().unwrap().to_owned();
     let secrets = keys.iter().map(secret);
     secrets.chain(["$argon2".to_owned()]).collect()
 }

@@ -47,7 +47,8 @@ async fn a_key_is_made_used_and_revoked(bench: &Bench) {
     let raw = bench.database.raw().await;
     let stored = row(&raw, key.id).await;
     assert_eq!(stored["scopes"], "jobs:write");
-    let secret = plain.expose().rsplit('_').next().unwrap();
+    // The secret may have the sign that stands before it.
+    let secret = plain.expose().splitn(3, '_').last().unwrap();
     assert!(!stored.to_string().contains(secret), "only a hash is kept");
 
     let verifier = keys.verifier();

@@ -1,11 +1,10 @@
 //! Everything that a process could show: errors with their causes, logs at the finest level, metrics.
 
 use std::fmt::Write as _;
-use std::io::Write;
-use std::sync::{Arc, Mutex, Once};
+use std::sync::{Mutex, Once};
 
+use clipbase_testkit::logs::{Lines, hear_all_threads};
 use metrics_util::debugging::{DebuggingRecorder, Snapshotter};
-use tracing_subscriber::fmt::MakeWriter;
 
 /// What nobody may see: the word that every secret of these tests holds, and the buckets as they stand in keys.
 pub(super) const CANARIES: [&str; 3] = ["planted", "sources/", "results/"];
@@ -58,7 +57,7 @@ impl Capture {
 
     /// Returns all that was logged so far.
     pub(super) fn logged(&self) -> String {
-        String::from_utf8(self.lines.0.lock().unwrap().clone()).unwrap()
+        self.lines.text()
     }
 
     /// Fails where a log line or a metric shows a canary, or when nothing was caught at all.
@@ -82,28 +81,6 @@ impl Capture {
         }
         let driver = DRIVER.0.lock().unwrap();
         assert!(driver.is_empty(), "{driver:#?}");
-    }
-}
-
-#[derive(Clone, Default)]
-struct Lines(Arc<Mutex<Vec<u8>>>);
-
-impl Write for Lines {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().unwrap().extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
-}
-
-impl<'a> MakeWriter<'a> for Lines {
-    type Writer = Self;
-
-    fn make_writer(&'a self) -> Self {
-        self.clone()
     }
 }
 
@@ -131,15 +108,6 @@ impl log::Log for DriverLogs {
     }
 
     fn flush(&self) {}
-}
-
-/// A place that another test's thread comes by first would else be switched off for all threads, since nobody
-/// listens there.
-pub(crate) fn hear_all_threads() {
-    static ONCE: Once = Once::new();
-    ONCE.call_once(|| {
-        tracing::subscriber::set_global_default(tracing_subscriber::registry()).unwrap();
-    });
 }
 
 fn catch_driver_logs() {

@@ -7,5 +7,3 @@ mod rows;
 mod server;
 mod storage;
 mod supabase;
-
-pub(crate) use capture::hear_all_threads;

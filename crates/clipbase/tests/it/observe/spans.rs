@@ -1,50 +1,21 @@
 //! A log line in a call says which statement or operation it belongs to, and which job where there is one.
 
-use std::io::Write;
-use std::sync::{Arc, Mutex};
-
 use clipbase::leases::Finish;
 use clipbase::storage::{LocalSigner, LocalStorage, Storage, StorageKey};
 use clipbase::{JobId, WorkerId};
 use clipbase_testkit::builders::{claim, new_job};
+use clipbase_testkit::logs::{Lines, hear_all_threads};
 use clipbase_testkit::run;
 use serde_json::Value;
-use tracing_subscriber::fmt::MakeWriter;
 
-use crate::leaks::hear_all_threads;
-
-#[derive(Clone, Default)]
-struct Lines(Arc<Mutex<Vec<u8>>>);
-
-impl Lines {
-    /// The spans around each line with this message, the innermost last.
-    fn spans(&self, message: &str) -> Vec<Vec<Value>> {
-        let text = String::from_utf8(self.0.lock().unwrap().clone()).unwrap();
-        text.lines()
-            .map(|line| serde_json::from_str::<Value>(line).unwrap())
-            .filter(|line| line["fields"]["message"] == message)
-            .map(|line| line["spans"].as_array().cloned().unwrap_or_default())
-            .collect()
-    }
-}
-
-impl Write for Lines {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().unwrap().extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
-}
-
-impl<'a> MakeWriter<'a> for Lines {
-    type Writer = Self;
-
-    fn make_writer(&'a self) -> Self {
-        self.clone()
-    }
+/// The spans around each line with this message, the innermost last.
+fn spans(lines: &Lines, message: &str) -> Vec<Vec<Value>> {
+    let text = lines.text();
+    text.lines()
+        .map(|line| serde_json::from_str::<Value>(line).unwrap())
+        .filter(|line| line["fields"]["message"] == message)
+        .map(|line| line["spans"].as_array().cloned().unwrap_or_default())
+        .collect()
 }
 
 /// As `CLIPBASE_LOG_FORMAT=json CLIPBASE_LOG=debug` logs.
@@ -73,7 +44,7 @@ async fn a_call_about_one_job_names_it() {
         clipbase.events().list(job.id, 0, 10).await.unwrap();
         clipbase.jobs().cancel(job.id).await.unwrap_err();
         clipbase.jobs().delete(job.id).await.unwrap();
-        for spans in lines.spans("database call") {
+        for spans in spans(&lines, "database call") {
             let [call] = spans.as_slice() else {
                 panic!("one span: {spans:?}")
             };
@@ -112,7 +83,7 @@ async fn a_call_of_the_storage_names_its_operation_and_its_backend() {
     let key = StorageKey::result_video(JobId::new(), 1);
     assert_eq!(storage.info(&key).await.unwrap(), None);
     storage.read_small(&key).await.unwrap_err();
-    let spans = lines.spans("storage call");
+    let spans = spans(&lines, "storage call");
     let calls: Vec<[&str; 3]> = spans
         .iter()
         .flatten()
