@@ -18,7 +18,7 @@ const OURS: [&str; 4] = ["migrate", "bootstrap", "serve", "work"];
 /// The port of a container, which the program listens on by default.
 const PORT: &str = "8080";
 /// The port of a worker's container, for its health check and its metrics.
-const WORK_PORT: &str = "9090";
+const WORK_PORT: &str = "9464";
 
 /// A file of the repository's root.
 fn file(name: &str) -> String {

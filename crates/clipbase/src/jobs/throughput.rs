@@ -29,7 +29,8 @@ pub struct Minute {
     pub is_at_least: bool,
 }
 
-// An index scan for each minute and outcome, which ends at the bound: the cost does not grow with the table.
+// An index scan for each minute and outcome, which ends at the bound: the cost does not grow with the table. The
+// number of minutes is kept from the planner, which from PostgreSQL 18 on would plan each call anew for it.
 pub(super) static THROUGHPUT: Statement = Statement {
     name: "jobs.throughput",
     sql: "-- jobs.throughput
@@ -42,7 +43,7 @@ SELECT minute.at,
                                WHERE job.status = 'failed' AND job.finished_at >= minute.at
                                  AND job.finished_at < minute.at + interval '1 minute'
                                ORDER BY job.finished_at LIMIT (SELECT $2)) AS capped) AS failed
-  FROM generate_series(date_trunc('minute', now()) - make_interval(mins => $1 - 1),
+  FROM generate_series(date_trunc('minute', now()) - make_interval(mins => (SELECT $1) - 1),
                        date_trunc('minute', now()), interval '1 minute') AS minute (at)",
     params: &[Type::INT4, Type::INT8],
     columns: &[
