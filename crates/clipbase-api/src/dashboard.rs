@@ -5,6 +5,7 @@ use axum::Router;
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use bytes::Bytes;
 use clipbase::Code;
 use http::header;
 
@@ -27,21 +28,30 @@ const PARTS: [(&str, &str, &str); 8] = [
 
 const SCRIPT: &str = "text/javascript";
 
-/// What the page may load, and from where.
+/// The page, and what it may load from where.
 #[derive(Debug)]
 pub(crate) struct Dashboard {
+    html: Bytes,
     policy: String,
 }
 
 impl Dashboard {
-    pub(crate) fn new(storage_origins: &[String]) -> Self {
+    /// Where this server has the storage itself, the page follows its links at the address where the page was
+    /// opened: a person says `localhost` where the links say 127.0.0.1, and a browser takes that for another server.
+    pub(crate) fn new(storage_origins: &[String], has_own_links: bool) -> Self {
+        let html = if has_own_links {
+            let html = PAGE.replacen("<html ", "<html data-links=\"own\" ", 1);
+            html.into()
+        } else {
+            Bytes::from_static(PAGE.as_bytes())
+        };
         let storage = storage_origins.join(" ");
         let policy = format!(
             "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; \
              connect-src 'self' {storage}; media-src 'self' {storage}; form-action 'none'; base-uri 'none'; \
              frame-ancestors 'none'"
         );
-        Self { policy }
+        Self { html, policy }
     }
 }
 
@@ -60,7 +70,7 @@ async fn page(State(app): State<App>) -> Response {
             app.dashboard.policy.as_str(),
         ),
     ];
-    (headers, PAGE).into_response()
+    (headers, app.dashboard.html.clone()).into_response()
 }
 
 async fn part(Path(name): Path<String>) -> Response {

@@ -69,7 +69,7 @@ impl App {
             follower: Follower::new(clipbase.clone(), options.follow_interval),
             board: Board::new(),
             holders: Holders::new(options.authenticator.clone(), options.keep_alive),
-            dashboard: Dashboard::new(&options.storage_origins),
+            dashboard: Dashboard::new(&options.storage_origins, options.local_storage.is_some()),
             streams: Arc::new(Semaphore::new(options.streams_max)),
             verdict: Verdict::default(),
             documents: OnceLock::new(),

@@ -1,6 +1,6 @@
 // A job's page: how far it is, what happened, what came out, and what can be done about it.
 
-import { Refusal, call, follow } from "./api.js";
+import { Refusal, call, follow, reach } from "./api.js";
 import { clock, connection, element, problem, show, when } from "./dom.js";
 
 export function job(signal, id, back) {
@@ -85,9 +85,9 @@ function draw(at, job) {
 
 async function result(at, path) {
   const { video, subtitles } = await call("GET", `${path}/result`);
-  at("player").src = video.url;
-  const links = [element("a", { href: video.url, target: "_blank", rel: "noopener" }, "clip.mp4")];
-  if (subtitles) links.push(" · ", element("a", { href: subtitles.url, target: "_blank", rel: "noopener" }, "clip.srt"));
+  at("player").src = reach(video.url);
+  const links = [element("a", { href: reach(video.url), target: "_blank", rel: "noopener" }, "clip.mp4")];
+  if (subtitles) links.push(" · ", element("a", { href: reach(subtitles.url), target: "_blank", rel: "noopener" }, "clip.srt"));
   at("links").replaceChildren(...links);
   at("result").hidden = false;
 }

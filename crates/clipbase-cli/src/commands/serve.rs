@@ -13,7 +13,7 @@ use clipbase_worker::Worker;
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
-use self::address::{bind, check_links, check_public_url, origin};
+use self::address::{bind, check_links, check_public_url};
 use self::limits::{Limits, by_flag};
 use crate::context::{Context, Global, shutdown_token, unless_stopped};
 use crate::environment::Environment;
@@ -86,7 +86,7 @@ impl Serve {
                 authenticator,
                 allow_anonymous: self.allow_anonymous,
                 local_storage: context.local.clone(),
-                storage_origins: self.link_origins(&context),
+                storage_origins: context.link_origins.clone(),
                 metrics: Some(metrics.text()),
                 ..self.options()?
             },
@@ -176,15 +176,6 @@ impl Serve {
         };
         self.limits.apply(self.youtube, &mut options)?;
         Ok(options)
-    }
-
-    /// Where links lead to, so that the dashboard may follow them whatever name it was opened by.
-    fn link_origins(&self, context: &Context) -> Vec<String> {
-        let mut origins = context.link_origins.clone();
-        if context.local.is_some() {
-            origins.extend(self.public_url.as_deref().and_then(origin));
-        }
-        origins
     }
 }
 

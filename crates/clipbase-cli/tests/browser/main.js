@@ -22,7 +22,8 @@ async function api(method, path, body) {
 
 // An empty queue.
 async function opens() {
-  await page.goto(url);
+  // By another name than the one that the server's links have.
+  await page.goto(url.replace("127.0.0.1", "localhost"));
   await seen.until("the page is live", () => document.querySelector("#connection")?.textContent === "live");
   await seen.until("there are no jobs", () => document.querySelector("#empty")?.hidden === false);
   await seen.bothPictures("empty");

@@ -53,11 +53,6 @@ pub(super) fn check_links(listen: SocketAddr, public_url: Option<&str>) -> Resul
     )))
 }
 
-/// What a browser calls the place of an address: its scheme, host and port.
-pub(super) fn origin(url: &str) -> Option<String> {
-    Some(Url::parse(url).ok()?.origin().ascii_serialization())
-}
-
 fn config(message: impl Into<String>) -> Failure {
     Failure::new("CONFIG_INVALID", message)
 }
