@@ -96,13 +96,15 @@ impl<'a> Shift<'a> {
             }
             let may_look = self.free() > 0;
             tokio::select! {
+                // A stop before all else: a look that is due at the same moment would claim what has to be given back.
+                biased;
+                () = stop.cancelled() => {}
+                () = canceled(wakeups) => self.worker.shared.heart.nudge(),
                 Some(report) = self.reports.recv() => self.turn(report).await?,
                 Some(ended) = self.jobs.join_next() => self.count(ended),
                 () = look_due(self.next_look, self.last_look, wakeups), if may_look => {
                     self.look().await?;
                 }
-                () = canceled(wakeups) => self.worker.shared.heart.nudge(),
-                () = stop.cancelled() => {}
             }
         }
         Ok(())
